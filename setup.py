@@ -1,0 +1,162 @@
+"""Builds pyflow._core: core and bindings once, every kernel file once per ISA, only what changed.
+
+PYFLOW_SANITIZE=address,undefined or =thread adds the sanitizers; PYFLOW_BUILD_DEBUG=1 builds with -O1 -g;
+MAX_JOBS sets the number of compilers that run at once; CXX names the compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+SOURCE = Path("csrc")
+
+ISAS = {
+    "portable": ["-march=x86-64-v2"],
+    "avx2": ["-march=x86-64-v3"],
+    "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+
+WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi", "-Wno-unused-function", "-Wno-ignored-attributes"]
+COMMON = ["-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread", *WARNINGS]
+KERNEL = [
+    "-std=c++17",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fwrapv",
+]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One source and the object it becomes."""
+
+    source: Path
+    object: Path
+    flags: tuple[str, ...]
+
+
+def kernel_sources() -> list[Path]:
+    """The files of backends/cpu that are compiled once per ISA: all but backend*.cpp."""
+    return [path for path in sorted((SOURCE / "backends/cpu").glob("*.cpp")) if not path.name.startswith("backend")]
+
+
+def plain_sources() -> list[Path]:
+    kernels = set(kernel_sources())
+    folders = ("core", "backends/cpu", "backends/null", "python", ".")
+    return [path for folder in folders for path in sorted((SOURCE / folder).glob("*.cpp")) if path not in kernels]
+
+
+def sanitizers() -> list[str]:
+    names = os.environ.get("PYFLOW_SANITIZE", "")
+    return [f"-fsanitize={names}", "-fno-omit-frame-pointer", "-g"] if names else []
+
+
+def optimisation() -> list[str]:
+    return ["-O1", "-g"] if os.environ.get("PYFLOW_BUILD_DEBUG", "0") not in ("", "0") else ["-O3"]
+
+
+def units(build: Path) -> list[Unit]:
+    import pybind11
+
+    shared = [*COMMON, *optimisation(), *sanitizers(), f"-I{SOURCE}", f"-I{SOURCE / 'include'}"]
+    python = [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_paths()['include']}"]
+    result = []
+    for isa, march in ISAS.items():
+        for source in kernel_sources():
+            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}")
+            result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
+    for source in plain_sources():
+        flags = ("-std=c++20", *shared, *(python if source.parent.name == "python" else ()))
+        result.append(Unit(source, build / "plain" / source.relative_to(SOURCE).with_suffix(".o"), flags))
+    return result
+
+
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "g++"))
+
+
+def is_current(target: Path, command: list[str], sources: list[Path]) -> bool:
+    """True if ``target`` was made by this very command and is newer than everything it was made from."""
+    record = target.with_suffix(".command")
+    if not target.exists() or not record.exists() or record.read_text() != shlex.join(command):
+        return False
+    made = target.stat().st_mtime_ns
+    return all(source.exists() and source.stat().st_mtime_ns < made for source in sources)
+
+
+def run(target: Path, command: list[str]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    record = target.with_suffix(".command")
+    record.unlink(missing_ok=True)
+    subprocess.run(command, check=True, cwd=ROOT)
+    record.write_text(shlex.join(command))
+
+
+def dependencies(unit: Unit) -> list[Path]:
+    """What the compiler said the object was made from."""
+    listing = unit.object.with_suffix(".d")
+    if not listing.exists():
+        return [unit.source]
+    text = listing.read_text().replace("\\\n", " ")
+    return [Path(name) for name in text.split(":", 1)[1].split()]
+
+
+def compile_unit(unit: Unit) -> None:
+    command = [*compiler(), *unit.flags, "-MMD", "-c", str(unit.source), "-o", str(unit.object)]
+    if not is_current(unit.object, command, dependencies(unit)):
+        print("compiling", unit.object, flush=True)
+        run(unit.object, command)
+
+
+class BuildExtension(build_ext):
+    def build_extension(self, extension: Extension) -> None:
+        os.chdir(ROOT)
+        build = Path("build") / "-".join(["objects", *os.environ.get("PYFLOW_SANITIZE", "").split(",")]).rstrip("-")
+        all_units = units(build)
+        jobs = int(os.environ.get("MAX_JOBS", "0")) or len(os.sched_getaffinity(0))
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(compile_unit, all_units))
+        objects = [unit.object for unit in all_units]
+        library = build / "_core.so"
+        command = [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects), "-o", str(library)]
+        if not is_current(library, command, objects):
+            print("linking", library, flush=True)
+            run(library, command)
+        target = Path(self.get_ext_fullpath(extension.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        shutil.copy2(library, partial)
+        partial.replace(target)
+
+
+class BuildPython(build_py):
+    """Puts the C headers into the package, where plugins and ahead-of-time builds look for them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "pyflow" / "include" / "pyflow"
+            target.mkdir(parents=True, exist_ok=True)
+            for header in sorted((ROOT / SOURCE / "include/pyflow").glob("*.h*")):
+                shutil.copy2(header, target)
+
+
+setup(
+    ext_modules=[Extension("pyflow._core", [str(path) for path in (*kernel_sources(), *plain_sources())])],
+    cmdclass={"build_ext": BuildExtension, "build_py": BuildPython},
+)
