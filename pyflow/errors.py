@@ -1,0 +1,115 @@
+"""The errors that users see, and the one message format.
+
+Every class is also the matching builtin, so ``except ValueError`` keeps working. A message reads
+``[softmax] axis 3 is out of range for x: float32[4,8]; expected -2 <= axis < 2   (model.py:12)``: who, what came,
+what was expected, the user's line, and, after a line break, how to go on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class PyflowError(Exception):
+    """Base of all of pyflow's errors."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidArgumentError(PyflowError, ValueError):
+    """A value, shape or attribute that the op or call does not take."""
+
+
+class DTypeError(InvalidArgumentError, TypeError):
+    """A dtype, or a Python type, that does not fit."""
+
+
+class OutOfRangeError(PyflowError, IndexError):
+    """An index outside its axis."""
+
+
+class NotFoundError(PyflowError, KeyError):
+    """A name that nothing has: a value, a variable, a file's entry, a backend."""
+
+
+class FailedPreconditionError(PyflowError, RuntimeError):
+    """The call is fine but the state is not: an uninitialised variable, a finalized graph, a failed assertion."""
+
+
+class UnimplementedError(PyflowError, NotImplementedError):
+    """No kernel, no gradient or no mapping for what was asked."""
+
+
+class ResourceExhaustedError(PyflowError, MemoryError):
+    """Memory or another resource ran out."""
+
+
+class DeadlineExceededError(PyflowError, TimeoutError):
+    """The run's timeout passed; variables are as they were."""
+
+
+class CancelledError(PyflowError, RuntimeError):
+    """The run was cancelled; variables are as they were."""
+
+
+class DataLossError(PyflowError, ValueError):
+    """A file or plan that is truncated or altered."""
+
+
+class InternalError(PyflowError, RuntimeError):
+    """A bug in pyflow; the message says what to report."""
+
+
+class GraphGrowthWarning(UserWarning):
+    """A loop keeps adding nodes to a graph that is being run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a node comes from: the user's line and the node's name."""
+
+    file: str
+    line: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file or self.name
+
+
+@lru_cache(maxsize=4096)
+def _shown_path(path: str) -> str:
+    """Relative to the working directory if below it, else the last two parts."""
+    absolute = os.path.abspath(path)
+    relative = os.path.relpath(absolute)
+    if not relative.startswith(os.pardir):
+        return relative
+    return os.sep.join(absolute.split(os.sep)[-2:])
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(path: str) -> bool:
+    return path.startswith(_PACKAGE) and not path.startswith(_PACKAGE + "demo")
+
+
+def user_origin(name: str = "") -> Origin:
+    """The innermost line that is not pyflow's own."""
+    frame = sys._getframe(1)
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return Origin("", 0, name)
+    return Origin(_shown_path(frame.f_code.co_filename), frame.f_lineno, name)
+
+
+def message(op: str, what: str, origin: Origin | None = None, hint: str = "") -> str:
+    """The one format: ``[op] what   (file:line)`` and, on its own line, how to go on."""
+    text = f"[{op}] {what}"
+    if origin is not None and str(origin):
+        text += f"   ({origin})"
+    return f"{text}\n    {hint}" if hint else text

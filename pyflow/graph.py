@@ -1,0 +1,697 @@
+"""The declared graph: what a user builds, one node per call, and the one hook `apply` through which every op goes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, Union
+
+import numpy as np
+
+from pyflow import dims, dtypes
+from pyflow.dims import Dim, Size
+from pyflow.dtypes import DType
+from pyflow.errors import (
+    DTypeError,
+    FailedPreconditionError,
+    GraphGrowthWarning,
+    InvalidArgumentError,
+    NotFoundError,
+    Origin,
+    message,
+    user_origin,
+)
+from pyflow.opdef import FUNCTIONS, OPS, Input, OpDef, TensorType
+
+ArrayLike = Union["Value", np.ndarray, np.generic, bool, int, float, Sequence[Any]]
+
+
+class Operators:
+    """Python's operators and NumPy's common methods, for everything that can be an op's operand."""
+
+    __slots__ = ()
+    __array_priority__ = 1000
+    __array_ufunc__ = None
+
+    def __add__(self, other: ArrayLike) -> Value:
+        return call("add", self, other)
+
+    def __radd__(self, other: ArrayLike) -> Value:
+        return call("add", other, self)
+
+    def __sub__(self, other: ArrayLike) -> Value:
+        return call("subtract", self, other)
+
+    def __rsub__(self, other: ArrayLike) -> Value:
+        return call("subtract", other, self)
+
+    def __mul__(self, other: ArrayLike) -> Value:
+        return call("multiply", self, other)
+
+    def __rmul__(self, other: ArrayLike) -> Value:
+        return call("multiply", other, self)
+
+    def __truediv__(self, other: ArrayLike) -> Value:
+        return call("divide", self, other)
+
+    def __rtruediv__(self, other: ArrayLike) -> Value:
+        return call("divide", other, self)
+
+    def __floordiv__(self, other: ArrayLike) -> Value:
+        return call("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: ArrayLike) -> Value:
+        return call("floor_divide", other, self)
+
+    def __mod__(self, other: ArrayLike) -> Value:
+        return call("mod", self, other)
+
+    def __rmod__(self, other: ArrayLike) -> Value:
+        return call("mod", other, self)
+
+    def __pow__(self, other: ArrayLike) -> Value:
+        return call("pow", self, other)
+
+    def __rpow__(self, other: ArrayLike) -> Value:
+        return call("pow", other, self)
+
+    def __matmul__(self, other: ArrayLike) -> Value:
+        return call("matmul", self, other)
+
+    def __rmatmul__(self, other: ArrayLike) -> Value:
+        return call("matmul", other, self)
+
+    def __neg__(self) -> Value:
+        return call("negative", self)
+
+    def __pos__(self) -> Value:
+        return call("identity", self)
+
+    def __abs__(self) -> Value:
+        return call("abs", self)
+
+    def __invert__(self) -> Value:
+        return call("logical_not", self)
+
+    def __and__(self, other: ArrayLike) -> Value:
+        return call("logical_and", self, other)
+
+    __rand__ = __and__
+
+    def __or__(self, other: ArrayLike) -> Value:
+        return call("logical_or", self, other)
+
+    __ror__ = __or__
+
+    def __xor__(self, other: ArrayLike) -> Value:
+        return call("logical_xor", self, other)
+
+    __rxor__ = __xor__
+
+    def __eq__(self, other: object) -> Value:  # type: ignore[override]
+        return call("equal", self, other)
+
+    def __ne__(self, other: object) -> Value:  # type: ignore[override]
+        return call("not_equal", self, other)
+
+    def __lt__(self, other: ArrayLike) -> Value:
+        return call("less", self, other)
+
+    def __le__(self, other: ArrayLike) -> Value:
+        return call("less_equal", self, other)
+
+    def __gt__(self, other: ArrayLike) -> Value:
+        return call("greater", self, other)
+
+    def __ge__(self, other: ArrayLike) -> Value:
+        return call("greater_equal", self, other)
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, key: Any) -> Value:
+        return call("getitem", self, key)
+
+    def __iter__(self) -> Iterator[Value]:
+        first = _operand(self, None).type
+        if not first.dims or not isinstance(first.dims[0], int):
+            raise DTypeError(
+                message("iter", f"cannot iterate over {first}: its first dim is not known", user_origin(), "use pf.split")
+            )
+        return iter([self[i] for i in range(first.dims[0])])
+
+    def __bool__(self) -> bool:
+        value = _operand(self, None)
+        raise DTypeError(
+            message(
+                "bool",
+                f"{value.name}: {value.type} is a graph value: it has no truth value while the graph is built",
+                user_origin(),
+                "use pf.where for a choice per element, or run the graph and test the result",
+            )
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        value = _operand(self, None)
+        raise DTypeError(
+            message(
+                "array",
+                f"{value.name}: {value.type} is a graph value and holds no numbers",
+                user_origin(),
+                "get them with session.run(value), or use the pf function instead of NumPy's",
+            )
+        )
+
+    def _no_number(self, kind: str) -> DTypeError:
+        value = _operand(self, None)
+        return DTypeError(
+            message(kind, f"{value.name}: {value.type} is a graph value, not a number", user_origin(), "use session.run(value)")
+        )
+
+    def __int__(self) -> int:
+        raise self._no_number("int")
+
+    def __float__(self) -> float:
+        raise self._no_number("float")
+
+    def __index__(self) -> int:
+        raise self._no_number("index")
+
+    def __len__(self) -> int:
+        value = _operand(self, None)
+        if value.dims and isinstance(value.dims[0], int):
+            return value.dims[0]
+        raise DTypeError(message("len", f"the length of {value.name}: {value.type} is not known", user_origin(), "use pf.shape"))
+
+
+class Value(Operators):
+    """One output of a node: what users hold, name, fetch and feed. ``shape`` has ints and :class:`pyflow.Dim`."""
+
+    __slots__ = ("__weakref__", "index", "node")
+    node: Node
+    index: int
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.index = index
+
+    @property
+    def type(self) -> TensorType:
+        return self.node.types[self.index]
+
+    @property
+    def dtype(self) -> DType:
+        return self.node.types[self.index].dtype
+
+    @property
+    def dims(self) -> tuple[Size, ...]:
+        return self.node.types[self.index].dims
+
+    shape = dims
+
+    @property
+    def ndim(self) -> int:
+        return len(self.node.types[self.index].dims)
+
+    @property
+    def content(self) -> Any:
+        """The sizes that a small integer value is known to hold (a size if 0-d, else a tuple), or None."""
+        return self.node.contents[self.index]
+
+    @property
+    def name(self) -> str:
+        """``scope/op:0``."""
+        return f"{self.node.name}:{self.index}"
+
+    @property
+    def op(self) -> Node:
+        """The node that makes this value."""
+        return self.node
+
+    @property
+    def graph(self) -> Graph | None:
+        return self.node.graph
+
+    @property
+    def T(self) -> Value:
+        """The value with its axes reversed."""
+        return call("transpose", self)
+
+    def eval(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> Any:
+        """``session.run(self, feed_dict)``."""
+        if session is None:
+            raise FailedPreconditionError(message("eval", "no session was given", user_origin(), "pass session="))
+        return session.run(self, feed_dict)
+
+    def __repr__(self) -> str:
+        origin = f" {self.node.origin}" if self.node.origin else ""
+        return f"<pf.Value {self.name}: {self.type}{origin}>"
+
+
+class Node:
+    """One op call. In a declared graph it has a name and the user's line; in a region both are in a side table."""
+
+    __slots__ = (
+        "__weakref__",
+        "after",
+        "attrs",
+        "contents",
+        "graph",
+        "inputs",
+        "name",
+        "op",
+        "origin",
+        "outputs",
+        "position",
+        "types",
+    )
+
+    def __init__(
+        self,
+        op: OpDef,
+        inputs: tuple[Value, ...],
+        attrs: Mapping[str, Any],
+        types: tuple[TensorType, ...],
+        contents: tuple[Any, ...],
+        *,
+        after: tuple[Node, ...] = (),
+        graph: Graph | None = None,
+        name: str = "",
+        origin: Origin | None = None,
+        position: int = -1,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.types = types
+        self.contents = contents
+        self.after = after
+        self.graph = graph
+        self.name = name
+        self.origin = origin
+        self.position = position
+        self.outputs = tuple(Value(self, i) for i in range(len(types)))
+
+    def run(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> None:
+        """``session.run(self, feed_dict)``: runs the op for its effect."""
+        if session is None:
+            raise FailedPreconditionError(message("run", "no session was given", user_origin(), "pass session="))
+        session.run(self, feed_dict)
+
+    def __repr__(self) -> str:
+        return f"<pf.Node {self.name or '?'} = {self.op.name}({', '.join(v.name for v in self.inputs)})>"
+
+
+class Builder(Protocol):
+    """Where `apply` puts nodes: a declared graph, or the region that a pass is rewriting."""
+
+    def add(
+        self,
+        op: OpDef,
+        inputs: tuple[Value, ...],
+        attrs: Mapping[str, Any],
+        types: tuple[TensorType, ...],
+        contents: tuple[Any, ...],
+        name: str | None,
+    ) -> Node: ...
+
+    def adopt(self, value: Value) -> Value:
+        """``value`` itself if it may be an operand here; InvalidArgumentError otherwise."""
+        ...
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.builders: list[Builder] = []
+
+
+_stack = _Stack()
+_default: Graph | None = None
+_default_lock = threading.Lock()
+
+eager_handler: Callable[[OpDef, Sequence[Any], Mapping[str, Any]], Any] | None = None
+"""Set by runtime/eager: takes calls whose operands are tensors, not graph values."""
+
+
+def current_builder() -> Builder:
+    return _stack.builders[-1] if _stack.builders else get_default_graph()
+
+
+@contextmanager
+def building(builder: Builder) -> Iterator[None]:
+    """Ops called inside put their nodes there; per thread."""
+    _stack.builders.append(builder)
+    try:
+        yield
+    finally:
+        _stack.builders.pop()
+
+
+def get_default_graph() -> Graph:
+    """The graph that ops go to: the innermost ``as_default()`` of this thread, else the process's one."""
+    global _default
+    for builder in reversed(_stack.builders):
+        if isinstance(builder, Graph):
+            return builder
+    with _default_lock:
+        if _default is None:
+            _default = Graph()
+        return _default
+
+
+def reset_default_graph() -> None:
+    """Replaces the process's default graph by an empty one."""
+    global _default
+    with _default_lock:
+        _default = None
+
+
+class Graph:
+    """An append-only program of nodes, in the order in which they were declared."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.variables: dict[str, Any] = {}
+        """Variables by name, in the order of their declaration."""
+        self.inputs: list[Value] = []
+        """The placeholders, in order."""
+        self.outputs: list[Value] = []
+        """What ``session.run(None)`` fetches; set it to declare the graph's results."""
+        self.finalized = False
+        self._lock = threading.RLock()
+        self._names: dict[str, Node] = {}
+        self._aliases: dict[str, Value] = {}
+        self._symbols: dict[str, Dim] = {}
+        self._scopes = _Scopes()
+        self._epoch = 0
+        self._growth: dict[tuple[str, int], set[int]] = {}
+
+    @contextmanager
+    def as_default(self) -> Iterator[Graph]:
+        """Ops called inside add to this graph (this thread only)."""
+        with building(self):
+            yield self
+
+    @contextmanager
+    def name_scope(self, name: str) -> Iterator[str]:
+        """Names of nodes declared inside start with ``name/``; a scope used again gets a number."""
+        outer = self._scopes.name
+        self._scopes.name = self.unique_name(name) + "/"
+        try:
+            yield self._scopes.name
+        finally:
+            self._scopes.name = outer
+
+    @contextmanager
+    def control_dependencies(self, nodes: Sequence[Node | Value]) -> Iterator[None]:
+        """Nodes declared inside run only in runs where these run, and after them."""
+        outer = self._scopes.after
+        self._scopes.after = (*outer, *(node.node if isinstance(node, Value) else node for node in nodes))
+        try:
+            yield
+        finally:
+            self._scopes.after = outer
+
+    def finalize(self) -> None:
+        """No node can be added from here on."""
+        self.finalized = True
+
+    def unique_name(self, name: str) -> str:
+        full = self._scopes.name + name
+        if full not in self._names:
+            return full
+        return next(n for i in itertools.count(1) if (n := f"{full}_{i}") not in self._names)
+
+    def add(
+        self,
+        op: OpDef,
+        inputs: tuple[Value, ...],
+        attrs: Mapping[str, Any],
+        types: tuple[TensorType, ...],
+        contents: tuple[Any, ...],
+        name: str | None,
+    ) -> Node:
+        with self._lock:
+            full = self.unique_name(name or op.name)
+            origin = user_origin(full)
+            if self.finalized:
+                raise FailedPreconditionError(
+                    message(op.name, "the graph is finalized: no node can be added", origin, "build it before graph.finalize()")
+                )
+            node = Node(
+                op,
+                inputs,
+                attrs,
+                types,
+                contents,
+                after=self._scopes.after,
+                graph=self,
+                name=full,
+                origin=origin,
+                position=len(self.nodes),
+            )
+            self.nodes.append(node)
+            self._names[full] = node
+            if self._epoch:
+                self._note_growth(origin)
+            return node
+
+    def adopt(self, value: Value) -> Value:
+        if value.node.graph is not self:
+            raise InvalidArgumentError(f"{value.name}: {value.type} ({value.node.origin}) belongs to another graph")
+        return value
+
+    def symbol(self, dim: Dim) -> Dim:
+        """``dim``, which must not contradict an earlier one of its name in this graph; the first that says more wins."""
+        symbol = next(dims.symbols_of(dim))
+        known = self._symbols.setdefault(symbol.name, dim)
+        other = next(dims.symbols_of(known))
+        if (other.min, other.max, other.hint) == (symbol.min, symbol.max, symbol.hint) or (
+            symbol.min == 0 and symbol.max is None and symbol.hint is None
+        ):
+            return known
+        if other.min == 0 and other.max is None and other.hint is None:
+            self._symbols[symbol.name] = dim
+            return dim
+        raise InvalidArgumentError(
+            f"dim {symbol.name!r} was declared with range {other.min}..{other.max}, hint {other.hint}; "
+            f"now with {symbol.min}..{symbol.max}, hint {symbol.hint}"
+        )
+
+    def alias(self, name: str, value: Value) -> None:
+        """Another name, any string, by which ``value`` can be fetched and fed."""
+        self._aliases[name] = value
+
+    @property
+    def aliases(self) -> Mapping[str, Value]:
+        return self._aliases
+
+    def find(self, name: str) -> Value | Node:
+        """The value (``"scope/op:0"``, an alias) or node (``"scope/op"``) of a name; NotFoundError lists near ones."""
+        if name in self._aliases:
+            return self._aliases[name]
+        if name in self._names:
+            return self._names[name]
+        head, _, tail = name.rpartition(":")
+        node = self._names.get(head)
+        if node is not None and tail.isdigit() and int(tail) < len(node.outputs):
+            return node.outputs[int(tail)]
+        raise NotFoundError(message("graph", f"nothing is named {name!r}", user_origin(), _near(name, [*self._names, *self._aliases])))
+
+    def get_tensor_by_name(self, name: str) -> Value:
+        """The value named ``"scope/op:0"`` (or, for a node of one output, ``"scope/op"``)."""
+        found = self.find(name)
+        if isinstance(found, Value):
+            return found
+        if len(found.outputs) == 1:
+            return found.outputs[0]
+        raise NotFoundError(
+            message("graph", f"{name!r} is an op with {len(found.outputs)} outputs", user_origin(), f"name one: {name}:0")
+        )
+
+    def get_operation_by_name(self, name: str) -> Node:
+        found = self.find(name)
+        return found.node if isinstance(found, Value) else found
+
+    def note_run(self) -> None:
+        """A session ran this graph; a line that then keeps adding nodes between runs is warned of."""
+        self._epoch += 1
+
+    def _note_growth(self, origin: Origin) -> None:
+        epochs = self._growth.setdefault((origin.file, origin.line), set())
+        epochs.add(self._epoch)
+        if len(epochs) == 3:
+            warnings.warn(
+                f"{origin}: this line adds nodes to the graph between runs, again and again, so every run compiles anew; "
+                "declare the graph once before the loop, and call graph.finalize() to make sure",
+                GraphGrowthWarning,
+                stacklevel=2,
+            )
+
+    def dump(self) -> str:
+        """The graph as text that :func:`pyflow.parse_graph` reads back."""
+        from pyflow.printer import dump
+
+        return dump(self)
+
+    def save(self, path: str, state: Any = None) -> None:
+        """Writes graph, constants and, with ``state=`` (a State or Session), the variables' values to one file."""
+        from pyflow.runtime.saved_graph import save_graph
+
+        save_graph(self, path, state)
+
+    def __repr__(self) -> str:
+        return f"<pf.Graph of {len(self.nodes)} nodes, {len(self.variables)} variables>"
+
+
+class _Scopes(threading.local):
+    def __init__(self) -> None:
+        self.name = ""
+        self.after: tuple[Node, ...] = ()
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 3)
+    return f"did you mean {', '.join(map(repr, near))}?" if near else "graph.dump() shows every name"
+
+
+def name_scope(name: str) -> Any:
+    """``get_default_graph().name_scope(name)``."""
+    return get_default_graph().name_scope(name)
+
+
+def control_dependencies(nodes: Sequence[Node | Value]) -> Any:
+    """``get_default_graph().control_dependencies(nodes)``."""
+    return get_default_graph().control_dependencies(nodes)
+
+
+def call(name: str, *args: Any, **kwargs: Any) -> Any:
+    """The user function of the op ``name``."""
+    return FUNCTIONS[name](*args, **kwargs)
+
+
+def is_operand(value: Any) -> bool:
+    """A graph value, or something that stands for one (a Variable)."""
+    return isinstance(value, Value) or hasattr(value, "__pyflow_value__")
+
+
+def _operand(value: Any, dtype: DType | None) -> Value:
+    """``value`` as a Value: graph values as they are, variables read, everything else a constant."""
+    if isinstance(value, Value):
+        return value
+    if hasattr(value, "__pyflow_value__"):
+        return value.__pyflow_value__()
+    if value is None:
+        raise DTypeError("expected a value, an array or a number, got None")
+    if isinstance(value, (list, tuple)) and any(is_operand(entry) for entry in value):
+        return call("stack", *[_operand(entry, dtype) for entry in value])
+    return call("constant", value, dtype)
+
+
+def convert(value: Any, dtype: Any = None) -> Value:
+    """``value`` as a graph value; of ``dtype`` if given (a constant is made in it, anything else cast)."""
+    wanted = None if dtype is None else dtypes.as_dtype(dtype)
+    result = _operand(value, wanted)
+    return result if wanted is None or result.dtype is wanted else call("cast", result, wanted)
+
+
+def _is_weak(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
+def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
+    """NumPy's rule for Python numbers: they take the others' dtype unless their kind is higher."""
+    needs_float = any(isinstance(value, float) for value in values)
+    needs_int = any(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    if strong is None:
+        return dtypes.float32 if needs_float else dtypes.int64 if needs_int else dtypes.bool_
+    if needs_float and strong.kind in "biu":
+        return dtypes.float64 if strong.kind in "iu" else dtypes.float32
+    if needs_int and strong.kind == "b":
+        return dtypes.int64
+    return strong
+
+
+def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
+    """The dtype in ``kinds`` that stands for ``dtype``: ints become float64 where only floats go."""
+    if dtype in kinds:
+        return dtype
+    if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu":
+        return dtypes.float32 if dtype.kind == "b" else dtypes.float64
+    if dtypes.int64 in kinds and dtype.kind == "b":
+        return dtypes.int64
+    names = ", ".join(sorted(d.name for d in kinds))
+    raise DTypeError(f"expected {names}, got {dtype}")
+
+
+def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
+    entries = list(op.inputs)
+    if entries and entries[-1].variadic:
+        last = entries.pop()
+        entries += [Input(f"{last.name}[{i}]", last.kind) for i in range(len(given) - len(entries))]
+    if len(entries) != len(given):
+        raise InvalidArgumentError(f"takes {len(entries)} inputs, got {len(given)}")
+    result: list[Any] = [value if _is_weak(value) else _operand(value, None) for value in given]
+    for kind in dict.fromkeys(entry.kind for entry in entries):
+        members = [i for i, entry in enumerate(entries) if entry.kind == kind]
+        fixed = dtypes.BY_NAME.get(kind)
+        allowed = frozenset({fixed}) if fixed is not None else op.kinds[kind]
+        weak = [result[i] for i in members if not isinstance(result[i], Value)]
+        strong = [result[i].dtype for i in members if isinstance(result[i], Value)]
+        target = dtypes.promote(*strong) if strong else None
+        if weak and fixed is None:
+            target = _weak_dtype(weak, target)
+        try:
+            target = fixed or _to_kind(target, allowed)  # type: ignore[arg-type]
+            for i in members:
+                if isinstance(result[i], Value) and fixed is not None and result[i].dtype is not fixed:
+                    raise DTypeError(f"expected {fixed}, got {result[i].dtype}")
+                result[i] = convert(result[i], target)
+        except DTypeError as error:
+            shown = ", ".join(f"{entries[i].name}: {getattr(result[i], 'type', result[i])}" for i in members)
+            raise DTypeError(f"{error}; inputs {shown}") from None
+    return tuple(result)
+
+
+def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: str | None = None) -> Any:
+    """Every op call: operands are converted, attributes normalised, types inferred, and a node added where ops go now.
+
+    Returns the node's value, a tuple of them (``multiple``), or the node itself if it has no outputs.
+    """
+    if eager_handler is not None:
+        handled = eager_handler(op, inputs, attrs)
+        if handled is not NotImplemented:
+            return handled
+    builder = current_builder()
+    try:
+        values = tuple(builder.adopt(value) for value in _convert_inputs(op, inputs))
+        settled = op.normalise(attrs)
+        if op.canonical is not None:
+            settled = op.normalise({**settled, **op.canonical(*values, **settled)})
+        types = op.types_of(values, settled)
+        contents = op.contents_of(values, settled, types)
+    except InvalidArgumentError as error:
+        text = str(error)
+        if text.startswith("["):
+            raise
+        raise type(error)(message(op.name, text, user_origin())) from None
+    node = builder.add(op, values, settled, types, contents, name)
+    if op.multiple:
+        return node.outputs
+    return node.outputs[0] if node.outputs else node
+
+
+def describe(values: Sequence[Value]) -> str:
+    """Operands with names and types, for messages."""
+    return ", ".join(f"{value.name}: {value.type}" for value in values)
+
+
+def lookup(name: str) -> OpDef:
+    """The op of a name; NotFoundError with near names."""
+    if name in OPS:
+        return OPS[name]
+    raise NotFoundError(message("graph", f"there is no op {name!r}", None, _near(name, list(OPS))))

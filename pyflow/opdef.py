@@ -1,0 +1,399 @@
+"""OpDef: the one definition of an op, read by everyone.
+
+``define`` makes an OpDef, registers it and returns the user's function. No pass holds a list of op names: what a pass
+needs to know of an op stands in the op's own row.
+"""
+
+from __future__ import annotations
+
+import inspect
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyflow import dims, dtypes
+from pyflow.dims import Dim, Size
+from pyflow.dtypes import DType
+from pyflow.errors import DTypeError, InvalidArgumentError, message
+
+if TYPE_CHECKING:
+    from pyflow.graph import Node, Value
+    from pyflow.plan import View
+
+FLOATS = frozenset({dtypes.float32, dtypes.float64})
+INTEGERS = frozenset({dtypes.int32, dtypes.int64})
+BOOL = frozenset({dtypes.bool_})
+NUMERIC = FLOATS | INTEGERS
+ANY = NUMERIC | BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """dtype and dims of a value."""
+
+    dtype: DType
+    dims: tuple[Size, ...]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.dims)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.dims))}]"
+
+
+class Constant:
+    """The value of a ``constant`` node: read-only. Equal by value up to 1 KiB, by identity above."""
+
+    __slots__ = ("array", "key")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        small = array.nbytes <= 1024
+        self.key = (array.dtype.str, array.shape, array.tobytes() if small else id(array))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"Constant({self.array!r})"
+
+
+@dataclass(frozen=True)
+class Attr:
+    """The type of an attribute: how it is normalised, and how it reaches a kernel (ints and floats)."""
+
+    name: str
+    normalise: Callable[[Any], Any]
+    encode: Callable[[Any], tuple[Sequence[Size], Sequence[float]]]
+
+    def optional(self) -> Attr:
+        """None is a value too; it does not reach kernels, so the op's ``lower`` must deal with it."""
+        return Attr(self.name + "?", lambda v: None if v is None else self.normalise(v), self.encode)
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"expected an int, got {value!r}")
+    return int(value)
+
+
+def _size(value: Any) -> Size:
+    return value if isinstance(value, Dim) else _int(value)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return float(value)
+    raise TypeError(f"expected a number, got {value!r}")
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)) or value in (0, 1):
+        return bool(value)
+    raise TypeError(f"expected True or False, got {value!r}")
+
+
+def _many(item: Callable[[Any], Any]) -> Callable[[Any], tuple]:
+    def normalise(value: Any) -> tuple:
+        if isinstance(value, (str, bytes)):
+            raise TypeError(f"expected a sequence, got {value!r}")
+        if not isinstance(value, Iterable):
+            return (item(value),)
+        return tuple(item(entry) for entry in value)
+
+    return normalise
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a str, got {value!r}")
+    return value
+
+
+def _not_for_kernels(value: Any) -> tuple[Sequence[Size], Sequence[float]]:
+    return (), ()
+
+
+def _object(value: Any) -> Any:
+    return value
+
+
+INT = Attr("int", _int, lambda v: ((v,), ()))
+SIZE = Attr("size", _size, lambda v: ((v,), ()))
+BOOLEAN = Attr("bool", _bool, lambda v: ((int(v),), ()))
+FLOAT = Attr("float", _float, lambda v: ((), (v,)))
+INTS = Attr("ints", _many(_int), lambda v: (v, ()))
+SIZES = Attr("sizes", _many(_size), lambda v: (v, ()))
+DTYPE = Attr("dtype", dtypes.as_dtype, _not_for_kernels)
+TEXT = Attr("text", _text, _not_for_kernels)
+CONSTANT = Attr("constant", lambda v: v if isinstance(v, Constant) else Constant(np.asarray(v)), _not_for_kernels)
+OBJECT = Attr("object", _object, _not_for_kernels)
+"""A hashable Python object (a region, a callable); an op that has one is not written to text."""
+
+
+def choice(*options: str) -> Attr:
+    """One of ``options``; kernels get its index."""
+
+    def normalise(value: Any) -> str:
+        if value not in options:
+            raise TypeError(f"expected one of {', '.join(map(repr, options))}, got {value!r}")
+        return str(value)
+
+    return Attr(f"choice({'|'.join(options)})", normalise, lambda v: ((options.index(v),), ()))
+
+
+@dataclass(frozen=True)
+class Input:
+    """One declared input: ``x:T``, ``*xs:T`` (any number) or ``condition:bool`` (one dtype)."""
+
+    name: str
+    kind: str
+    variadic: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Algebra of a two-input op (or a unary one where that makes sense). Each fact names the dtypes for which it is
+    exact, because x*0 is not 0 for NaN and x+0 is not x for -0.0."""
+
+    commutative: frozenset[DType] = frozenset()
+    identity: tuple[tuple[float, frozenset[DType]], ...] = ()
+    """(c, dtypes): op(x, c) is x (and op(c, x) if commutative)."""
+    absorbing: tuple[tuple[float, frozenset[DType]], ...] = ()
+    """(c, dtypes): op(x, c) is c."""
+    involution: frozenset[DType] = frozenset()
+    """op(op(x)) is x."""
+    idempotent: frozenset[DType] = frozenset()
+    """op(op(x)) is op(x), or op(x, x) is x."""
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How a node becomes a kernel call: the views in the kernel's logical order, its ints and floats."""
+
+    kernel: str
+    inputs: tuple[View, ...]
+    outputs: tuple[View, ...]
+    ints: tuple[Size, ...] = ()
+    floats: tuple[float, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class OpDef:
+    """See the fields of :func:`define`."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    attrs: Mapping[str, Attr]
+    kinds: Mapping[str, frozenset[DType]]
+    infer: Callable[..., TensorType | tuple[TensorType, ...]]
+    ref: Callable[..., Any] | None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    expand: Callable[..., Any] | None = None
+    vjp: Callable[..., Sequence[Value | None]] | None = None
+    content: Callable[..., Any] | None = None
+    view: Callable[..., Sequence[View] | None] | None = None
+    lower: Callable[[Node, tuple[View, ...], tuple[View, ...]], Lowering] | None = None
+    canonical: Callable[..., Mapping[str, Any]] | None = None
+    scalar: str = ""
+    facts: Facts = Facts()
+    effect: str = ""
+    host: bool = False
+    fallible: bool | Callable[[Node], bool] = False
+    rounds: bool = False
+    onnx: str = ""
+    doc: str = ""
+    multiple: bool = False
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def is_fallible(self, node: Node) -> bool:
+        return self.fallible(node) if callable(self.fallible) else self.fallible
+
+    def normalise(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Attributes in declared order and form; unknown, missing or ill-typed ones raise."""
+        result: dict[str, Any] = {}
+        for name, attr in self.attrs.items():
+            if name in given:
+                try:
+                    result[name] = attr.normalise(given[name])
+                except TypeError as error:
+                    raise DTypeError(message(self.name, f"attribute {name}: {error}")) from None
+            elif name in self.defaults:
+                result[name] = self.defaults[name]
+            else:
+                raise InvalidArgumentError(message(self.name, f"attribute {name} ({attr.name}) is missing"))
+        if len(given) > len(result) or any(name not in result for name in given):
+            unknown = sorted(set(given) - set(result))
+            raise InvalidArgumentError(
+                message(self.name, f"unknown attributes {unknown}; it has {', '.join(self.attrs) or 'none'}")
+            )
+        return result
+
+    def types_of(self, inputs: tuple[Value, ...], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
+        result = self.infer(*inputs, **attrs)
+        return (result,) if isinstance(result, TensorType) else tuple(result)
+
+    def contents_of(
+        self, inputs: tuple[Value, ...], attrs: Mapping[str, Any], types: tuple[TensorType, ...]
+    ) -> tuple[Any, ...]:
+        """What is known of small integer outputs: a nested-free tuple of sizes per output, or None."""
+        if self.content is None:
+            return (None,) * len(types)
+        result = self.content(*inputs, **attrs)
+        return (None,) * len(types) if result is None else (result,) if not self.multiple else tuple(result)
+
+    def lowering(self, node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
+        if self.lower is not None:
+            return self.lower(node, inputs, outputs)
+        ints: list[Size] = []
+        floats: list[float] = []
+        for name, attr in self.attrs.items():
+            more_ints, more_floats = attr.encode(node.attrs[name])
+            ints.extend(more_ints)
+            floats.extend(more_floats)
+        return Lowering(self.name, inputs, outputs, tuple(ints), tuple(floats))
+
+
+OPS: dict[str, OpDef] = {}
+"""Every op by name."""
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+"""The user's function of each op."""
+
+
+def _parse_inputs(text: str) -> tuple[Input, ...]:
+    result = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, kind = part.partition(":")
+        result.append(Input(name.strip().lstrip("*"), kind.strip() or "T", name.strip().startswith("*")))
+    return tuple(result)
+
+
+def define(
+    name: str,
+    inputs: str,
+    *,
+    infer: Callable[..., TensorType | tuple[TensorType, ...]],
+    ref: Callable[..., Any] | None,
+    attrs: Mapping[str, Attr] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, frozenset[DType]] | None = None,
+    **rest: Any,
+) -> Callable[..., Any]:
+    """Defines an op and returns its function ``f(*inputs, **attrs, name=None)``.
+
+    name: lower snake case, unique.
+    inputs: ``"x:T, y:T"``: a dtype variable (see ``kinds``) or a dtype's name per input; ``"*xs:T"`` for any number.
+        Inputs that share a variable are promoted to one dtype, NumPy's way; Python numbers take the others' dtype.
+    attrs, defaults: attribute types (:data:`INT`, :data:`SIZES`, :func:`choice` ...) and default values.
+    kinds: the dtypes that each variable may be; default: T is any numeric dtype.
+    infer: ``(*values, **attrs) -> TensorType`` or a tuple of them; reads ``.dtype``, ``.dims`` and ``.content`` of its
+        inputs; raises InvalidArgumentError.
+    ref: ``(*arrays, **attrs) -> array`` or a tuple: NumPy, plain and right; computes in the dtypes it is given.
+    expand: ``(*values, **attrs) -> value(s)``: the op composed of others; used where there is no kernel.
+    vjp: ``(node, *gradients) -> gradients``: one gradient or None per input, built from ops; ``gradients`` has one
+        entry per output, None where nothing flows.
+    content: ``(*values, **attrs) -> tuple of sizes or None``: what a small integer result holds, when known.
+    view: ``(node, input_views) -> output views or None``: the op needs no step, its result is a window on its input.
+    lower: ``(node, input_views, output_views) -> Lowering``: default: the kernel of the op's name, attributes in order.
+    canonical: ``(*values, **attrs) -> attrs``: makes attributes unique (axes non-negative) before ``infer``.
+    scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
+    facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside). host: runs in Python.
+    fallible: may fail at run time (bool, or a function of the node). rounds: ``expand`` may give other bits.
+    onnx: ONNX op_type. doc: what users read. multiple: the result is a tuple of outputs.
+    """
+    op = OpDef(
+        name,
+        _parse_inputs(inputs),
+        dict(attrs or {}),
+        {"T": NUMERIC, **(kinds or {})},
+        infer,
+        ref,
+        dict(defaults or {}),
+        **rest,
+    )
+    if name in OPS:
+        raise InvalidArgumentError(message("define", f"there is an op {name!r} already"))
+    OPS[name] = op
+    FUNCTIONS[name] = function = _function(op)
+    return function
+
+
+def _function(op: OpDef) -> Callable[..., Any]:
+    from pyflow.graph import apply
+
+    names = [entry.name for entry in op.inputs]
+    variadic = bool(op.inputs) and op.inputs[-1].variadic
+    positional = names + list(op.attrs)
+    Parameter = inspect.Parameter
+    parameters = [
+        Parameter(n, Parameter.VAR_POSITIONAL if variadic and n == names[-1] else Parameter.POSITIONAL_OR_KEYWORD)
+        for n in names
+    ]
+    parameters += [
+        Parameter(
+            attr,
+            Parameter.KEYWORD_ONLY if variadic else Parameter.POSITIONAL_OR_KEYWORD,
+            default=op.defaults.get(attr, Parameter.empty),
+        )
+        for attr in op.attrs
+    ]
+    parameters.append(Parameter("name", Parameter.KEYWORD_ONLY, default=None))
+    required = [p for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD and p.default is Parameter.empty]
+    optional = [p for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD and p.default is not Parameter.empty]
+    others = [p for p in parameters if p.kind is not Parameter.POSITIONAL_OR_KEYWORD]
+
+    def function(*args: Any, name: str | None = None, **kwargs: Any) -> Any:
+        if variadic:
+            return apply(op, args, kwargs, name=name)
+        if len(args) > len(positional):
+            raise TypeError(f"{op.name}() takes {len(positional)} arguments, got {len(args)}")
+        given = dict(zip(positional, args, strict=False))
+        for key, value in kwargs.items():
+            if key in given:
+                raise TypeError(f"{op.name}() got {key!r} twice")
+            given[key] = value
+        missing = [n for n in names if n not in given]
+        if missing:
+            raise TypeError(f"{op.name}() misses {', '.join(missing)}")
+        return apply(op, [given.pop(n) for n in names], given, name=name)
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    function.__signature__ = inspect.Signature(required + optional + others)  # type: ignore[attr-defined]
+    function.op = op  # type: ignore[attr-defined]
+    return function
+
+
+def attr_key(value: Any) -> Any:
+    """A hashable stand-in for an attribute value; floats by their bits."""
+    if isinstance(value, float):
+        return ("f", struct.pack("<d", value))
+    if isinstance(value, bool):
+        return ("b", value)
+    if isinstance(value, tuple):
+        return tuple(attr_key(entry) for entry in value)
+    return value
+
+
+def same_types(value: Value, *rest: Value) -> TensorType:
+    """Result of an element-wise op: the inputs' dtype, their dims broadcast."""
+    return TensorType(value.dtype, broadcast_dims(value, *rest))
+
+
+def broadcast_dims(*values: Value) -> tuple[Size, ...]:
+    """The common dims, NumPy's rule; InvalidArgumentError names all operands where there is none."""
+    try:
+        return dims.broadcast_shapes(*(value.dims for value in values))
+    except ValueError:
+        shown = " and ".join(str(value.type) for value in values)
+        raise InvalidArgumentError(f"shapes do not broadcast: {shown}") from None

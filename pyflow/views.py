@@ -1,0 +1,84 @@
+"""Arithmetic on views: what reshape, transpose, slice and broadcast do to dims, strides and offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pyflow import dims
+from pyflow.dims import Size
+from pyflow.dtypes import DType
+from pyflow.plan import View
+
+
+def contiguous_strides(shape: Sequence[Size]) -> tuple[Size, ...]:
+    """Row-major strides, in elements."""
+    strides: list[Size] = []
+    step: Size = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step = dims.mul(step, size)
+    return tuple(reversed(strides))
+
+
+def contiguous(buffer: int, dtype: DType, shape: Sequence[Size]) -> View:
+    return View(buffer, dtype, tuple(shape), contiguous_strides(shape))
+
+
+def is_contiguous(view: View) -> bool:
+    """Row-major for certain (strides of axes of size 1 do not matter)."""
+    wanted = contiguous_strides(view.dims)
+    return all(have == want or size == 1 for have, want, size in zip(view.strides, wanted, view.dims, strict=True))
+
+
+def permute(view: View, axes: Sequence[int]) -> View:
+    """Axis i of the result is axis ``axes[i]`` of ``view``."""
+    return replace(view, dims=tuple(view.dims[a] for a in axes), strides=tuple(view.strides[a] for a in axes))
+
+
+def reshape(view: View, shape: Sequence[Size]) -> View | None:
+    """The same elements in another shape; None if that takes a copy (or is not certain to need none)."""
+    shape = tuple(shape)
+    if is_contiguous(view):
+        return replace(view, dims=shape, strides=contiguous_strides(shape))
+    kept = [i for i, size in enumerate(view.dims) if size != 1]
+    wanted = [i for i, size in enumerate(shape) if size != 1]
+    if [view.dims[i] for i in kept] == [shape[i] for i in wanted]:
+        strides: list[Size] = [0] * len(shape)
+        for old, new in zip(kept, wanted, strict=True):
+            strides[new] = view.strides[old]
+        return replace(view, dims=shape, strides=tuple(strides))
+    return None
+
+
+def broadcast_to(view: View, shape: Sequence[Size]) -> View:
+    """``view`` with the dims ``shape``: axes of size 1, and those that turn out to be, get stride 0."""
+    lead = len(shape) - len(view.dims)
+    strides: list[Size] = [0] * lead
+    for have, want, stride in zip(view.dims, shape[lead:], view.strides, strict=True):
+        strides.append(stride if have == want else dims.unless_one(have, stride))
+    return replace(view, dims=tuple(shape), strides=tuple(strides))
+
+
+def slice_axis(view: View, axis: int, start: Size, size: Size, step: int = 1) -> View:
+    """``size`` elements of ``axis`` from ``start`` on, ``step`` apart."""
+    stride = view.strides[axis]
+    return replace(
+        view,
+        dims=(*view.dims[:axis], size, *view.dims[axis + 1 :]),
+        strides=(*view.strides[:axis], dims.mul(stride, step), *view.strides[axis + 1 :]),
+        offset=dims.add(view.offset, dims.mul(stride, start)),
+    )
+
+
+def insert_axis(view: View, axis: int) -> View:
+    """An axis of size 1 before ``axis``."""
+    return replace(
+        view, dims=(*view.dims[:axis], 1, *view.dims[axis:]), strides=(*view.strides[:axis], 0, *view.strides[axis:])
+    )
+
+
+def remove_axis(view: View, axis: int) -> View:
+    return replace(
+        view, dims=view.dims[:axis] + view.dims[axis + 1 :], strides=view.strides[:axis] + view.strides[axis + 1 :]
+    )
