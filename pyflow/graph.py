@@ -379,6 +379,8 @@ class Graph:
         """The placeholders, in order."""
         self.outputs: list[Value] = []
         """What ``session.run(None)`` fetches; set it to declare the graph's results."""
+        self.seed: int | None = None
+        """Of the generator that ops without a seed draw from; None: from the operating system."""
         self.finalized = False
         self._lock = threading.RLock()
         self._names: dict[str, Node] = {}
@@ -414,6 +416,16 @@ class Graph:
         finally:
             self._scopes.after = outer
 
+    @contextmanager
+    def attributed_to(self, origin: Origin | None) -> Iterator[None]:
+        """Nodes declared inside belong to the user's line ``origin`` (a gradient to that of its forward node)."""
+        outer = self._scopes.origin
+        self._scopes.origin = origin
+        try:
+            yield
+        finally:
+            self._scopes.origin = outer
+
     def finalize(self) -> None:
         """No node can be added from here on."""
         self.finalized = True
@@ -435,7 +447,8 @@ class Graph:
     ) -> Node:
         with self._lock:
             full = self.unique_name(name or op.name)
-            origin = user_origin(full)
+            above = self._scopes.origin
+            origin = user_origin(full) if above is None else Origin(above.file, above.line, full)
             if self.finalized:
                 raise FailedPreconditionError(
                     message(op.name, "the graph is finalized: no node can be added", origin, "build it before graph.finalize()")
@@ -550,6 +563,7 @@ class _Scopes(threading.local):
     def __init__(self) -> None:
         self.name = ""
         self.after: tuple[Node, ...] = ()
+        self.origin: Origin | None = None
 
 
 def _near(name: str, known: Sequence[str]) -> str:

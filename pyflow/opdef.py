@@ -134,6 +134,7 @@ SIZES = Attr("sizes", _many(_size), lambda v: (v, ()))
 DTYPE = Attr("dtype", dtypes.as_dtype, _not_for_kernels)
 TEXT = Attr("text", _text, _not_for_kernels)
 CONSTANT = Attr("constant", lambda v: v if isinstance(v, Constant) else Constant(np.asarray(v)), _not_for_kernels)
+VARIABLE = Attr("variable", _object, _not_for_kernels)
 OBJECT = Attr("object", _object, _not_for_kernels)
 """A hashable Python object (a region, a callable); an op that has one is not written to text."""
 

@@ -1,0 +1,171 @@
+"""Where values come from: constants, placeholders, and the inputs of a region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Union
+
+import numpy as np
+
+from pyflow import dims, dtypes
+from pyflow.dims import Dim, Size
+from pyflow.dtypes import DType
+from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
+from pyflow.graph import Value, convert, get_default_graph
+from pyflow.opdef import ANY, CONSTANT, DTYPE, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
+
+Shape = Sequence[Union[int, str, Dim, None]]
+
+TRACKED_LIMIT = 64
+"""Integer values of at most this many elements are tracked while the graph is built."""
+
+
+def known_content(array: np.ndarray) -> Any:
+    """What an integer array holds, as sizes, if it is 0-d or 1-d and small."""
+    if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > TRACKED_LIMIT:
+        return None
+    return int(array) if array.ndim == 0 else tuple(int(entry) for entry in array)
+
+
+_constant = define(
+    "constant",
+    "",
+    attrs={"value": CONSTANT},
+    infer=lambda value: TensorType(dtypes.as_dtype(value.array.dtype), value.array.shape),
+    content=lambda value: known_content(value.array),
+    ref=lambda value: value.array,
+    onnx="Constant",
+)
+
+
+def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
+    """A value fixed in the graph.
+
+    ``value``: a number, nested lists, or an array (copied). Python floats and lists of them become float32 and ints
+    int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is not numeric,
+    or a dtype that does not hold the value.
+    """
+    try:
+        array = np.array(value, order="C")
+    except ValueError as error:
+        raise InvalidArgumentError(message("constant", str(error), user_origin(), "give rows of equal length")) from None
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else None
+    if array.dtype.kind in "OSUMmV" and array.dtype not in dtypes._BY_NUMPY:
+        raise DTypeError(
+            message("constant", f"expected numbers, got {type(value).__name__} of {array.dtype}", user_origin())
+        )
+    if wanted is None and not isinstance(value, (np.ndarray, np.generic)):
+        wanted = {"f": dtypes.float32, "i": dtypes.int64, "u": dtypes.int64}.get(array.dtype.kind)
+    if wanted is not None and array.dtype != wanted.numpy:
+        array = _in_dtype(array, wanted)
+    if dtypes.as_dtype(array.dtype) not in ANY:
+        raise DTypeError(
+            message(
+                "constant",
+                f"no kernel computes in {array.dtype} yet; expected {', '.join(d.name for d in dtypes.COMPUTED)}",
+                user_origin(),
+                "pass dtype=",
+            )
+        )
+    array.setflags(write=False)
+    result: Value = _constant(Constant(array), name=name)
+    return result
+
+
+def _in_dtype(array: np.ndarray, dtype: DType) -> np.ndarray:
+    if dtype.kind in "iu" and array.dtype.kind == "f":
+        raise DTypeError(message("constant", f"{array.dtype} data does not fit {dtype} without loss", user_origin(), "use pf.cast"))
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype.numpy)
+    if dtype.kind in "iu" and not np.array_equal(cast, array):
+        raise DTypeError(message("constant", f"the data does not fit {dtype}", user_origin(), "use a wider dtype"))
+    return cast
+
+
+FUNCTIONS["constant"] = constant
+
+_placeholder = define(
+    "placeholder",
+    "",
+    attrs={"dtype": DTYPE, "dims": SIZES},
+    infer=lambda dtype, dims: TensorType(dtype, dims),
+    ref=None,
+)
+
+_input = define(
+    "input",
+    "",
+    attrs={"label": TEXT, "dtype": DTYPE, "dims": SIZES},
+    infer=lambda label, dtype, dims: TensorType(dtype, dims),
+    ref=None,
+)
+
+
+def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None) -> Value:
+    """A value that each run feeds.
+
+    ``shape``: one entry per axis: an int, ``None`` (any size), a name (``"batch"``: any size, equal wherever the name
+    stands), an expression (``"4*batch+1"``) or a :class:`pyflow.Dim` with a range. 0 and 1 are ordinary sizes.
+    Raises InvalidArgumentError for negative sizes or an unknown rank, DTypeError for a dtype without kernels.
+    """
+    if shape is None:
+        raise InvalidArgumentError(
+            message("placeholder", "the rank is not given", user_origin(), "pass shape=, with None for each unknown size")
+        )
+    if isinstance(shape, (str, int, Dim)):
+        shape = (shape,)
+    kind = dtypes.as_dtype(dtype)
+    if kind not in ANY:
+        raise DTypeError(message("placeholder", f"no kernel computes in {kind} yet", user_origin()))
+    graph = get_default_graph()
+    label = graph.unique_name(name or "placeholder")
+    settled: list[Size] = [_dim_of(entry, label, axis) for axis, entry in enumerate(shape)]
+    value: Value = _placeholder(kind, settled, name=name)
+    graph.inputs.append(value)
+    return value
+
+
+def _dim_of(entry: Any, label: str, axis: int) -> Size:
+    graph = get_default_graph()
+    if entry is None:
+        entry = Dim(f"{label.replace('/', '.').replace('-', '_')}.{axis}")
+    elif isinstance(entry, str):
+        try:
+            entry = dims.parse(entry, graph._symbols)
+        except ValueError as error:
+            raise InvalidArgumentError(message("placeholder", str(error), user_origin())) from None
+    if isinstance(entry, Dim):
+        try:
+            for symbol in dims.symbols_of(entry):
+                graph.symbol(dims._from_symbol(symbol))
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(message("placeholder", str(error), user_origin())) from None
+        return entry
+    if isinstance(entry, bool) or not hasattr(entry, "__index__") or int(entry) < 0:
+        raise InvalidArgumentError(
+            message("placeholder", f"axis {axis}: expected a size >= 0, a name or None, got {entry!r}", user_origin())
+        )
+    return int(entry)
+
+
+_with_default = define(
+    "placeholder_with_default",
+    "x:T",
+    kinds={"T": ANY},
+    infer=lambda x: x.type,
+    content=lambda x: None,
+    view=lambda node, inputs: inputs,
+    ref=lambda x: x,
+    vjp=lambda node, gradient: (gradient,),
+)
+
+
+def placeholder_with_default(default: Any, shape: Shape | None = None, name: str | None = None) -> Value:
+    """A value that a run may feed, and that is ``default`` otherwise; ``shape``, if given, must be the default's."""
+    value = convert(default)
+    if shape is not None and tuple(shape) != value.dims:
+        raise InvalidArgumentError(
+            message("placeholder_with_default", f"shape {tuple(shape)} is not the default's: {value.type}", user_origin())
+        )
+    result: Value = _with_default(value, name=name)
+    return result
