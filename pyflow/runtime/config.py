@@ -1,0 +1,85 @@
+"""What a session and a run can be told."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyflow.errors import InvalidArgumentError, message, user_origin
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a session compiles and runs.
+
+    threads: how many; 0 takes PYFLOW_THREADS, else affinity mask and cgroup quota. 1 makes no thread.
+    device: the backend that ops are placed on.
+    allow_fallback: ops without a kernel there may go to the cpu backend; otherwise they are an error.
+    numerics: ``"default"``, or ``"strict"``: the bits of the same ops run one by one.
+    auto_init: run initializers of variables that a run needs and that have no value.
+    seed: of ops without a seed; None takes the graph's, else the operating system's.
+    check_numerics: ``"first"`` stops at the first step that gives NaN or inf and names it.
+    plan_cache: how many compiled fetch/feed combinations are kept.
+    executor: address of a host's ``pf_executor``: its threads are used instead of ours.
+    """
+
+    threads: int = 0
+    device: str = "cpu"
+    allow_fallback: bool = False
+    numerics: str = "default"
+    auto_init: bool = False
+    seed: int | None = None
+    check_numerics: str = ""
+    plan_cache: int = 64
+    executor: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("numerics", ("default", "strict")), ("check_numerics", ("", "first"))):
+            if getattr(self, name) not in allowed:
+                raise InvalidArgumentError(
+                    message("SessionConfig", f"{name}: expected one of {allowed}, got {getattr(self, name)!r}", user_origin())
+                )
+        if self.threads < 0 or self.plan_cache < 1:
+            raise InvalidArgumentError(
+                message("SessionConfig", f"expected threads >= 0, plan_cache >= 1, got {self.threads}, {self.plan_cache}", user_origin())
+            )
+
+
+class CancelToken:
+    """``token.cancel()``, from any thread, stops the runs that were given it; variables stay as they were."""
+
+    def __init__(self) -> None:
+        import ctypes
+
+        self.flag = ctypes.c_int32(0)
+
+    def cancel(self) -> None:
+        self.flag.value = 1
+
+    @property
+    def cancelled(self) -> bool:
+        return bool(self.flag.value)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """timeout: seconds. cancel: a token. trace: record every step; the timeline is ``session.last_trace``."""
+
+    timeout: float | None = None
+    cancel: CancelToken | None = None
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidArgumentError(message("RunOptions", f"expected timeout > 0, got {self.timeout}", user_origin()))
+
+
+@dataclass
+class SessionStats:
+    """Counters of a session."""
+
+    compiles: int = 0
+    runs: int = 0
+    evictions: int = 0
+    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
