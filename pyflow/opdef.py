@@ -202,6 +202,8 @@ class OpDef:
     vjp: Callable[..., Sequence[Value | None]] | None = None
     content: Callable[..., Any] | None = None
     view: Callable[..., Sequence[View] | None] | None = None
+    parts: Callable[[Node, View], Sequence[View]] | None = None
+    checks: Callable[[Node], Sequence[tuple[Size, Size, str]]] | None = None
     lower: Callable[[Node, tuple[View, ...], tuple[View, ...]], Lowering] | None = None
     canonical: Callable[..., Mapping[str, Any]] | None = None
     scalar: str = ""
@@ -305,6 +307,10 @@ def define(
         entry per output, None where nothing flows.
     content: ``(*values, **attrs) -> tuple of sizes or None``: what a small integer result holds, when known.
     view: ``(node, input_views) -> output views or None``: the op needs no step, its result is a window on its input.
+    parts: ``(node, output_view) -> windows``: the result is the inputs laid side by side; the window of the output that
+        each input fills. The op has no kernel: inputs are copied there, or their producers write there.
+    checks: ``(node) -> (left, right, what)``...: sizes that must be equal for the node to be right and that ``infer``
+        could not tell; they are compared when sizes are bound.
     lower: ``(node, input_views, output_views) -> Lowering``: default: the kernel of the op's name, attributes in order.
     canonical: ``(*values, **attrs) -> attrs``: makes attributes unique (axes non-negative) before ``infer``.
     scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
