@@ -1,0 +1,72 @@
+"""What a run is given: arrays by value or name, brought to the dtype and layout that the plan reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
+from pyflow.graph import Graph, Value
+
+
+def resolve(graph: Graph, keys: Sequence[Any]) -> list[Value]:
+    """The values that ``keys`` (values or names) stand for; each once."""
+    values: list[Value] = []
+    for key in keys:
+        value = graph.get_tensor_by_name(key) if isinstance(key, str) else key
+        if not isinstance(value, Value):
+            raise DTypeError(message("feed", f"cannot feed {key!r}", user_origin(), "feed values or names of values"))
+        if value.graph is not graph:
+            raise InvalidArgumentError(
+                message("feed", f"{value.name} ({value.node.origin}) belongs to another graph", user_origin())
+            )
+        if any(value is other for other in values):
+            raise InvalidArgumentError(message("feed", f"{value.name} is fed twice", user_origin()))
+        values.append(value)
+    return values
+
+
+def coerce(value: Value, given: Any) -> np.ndarray:
+    """``given`` as a contiguous array of ``value``'s dtype and rank.
+
+    Arrays are cast only where no value can change (NumPy's ``safe``); Python numbers and lists where their kind fits.
+    """
+    if isinstance(given, Value) or hasattr(given, "__pyflow_value__"):
+        raise _misfit(value, f"got the graph value {given!r}", "feed an array; run the graph to get one")
+    if given is None:
+        raise _misfit(value, "got None", "feed an array or leave it out of feed_dict")
+    wanted = value.dtype.numpy
+    is_array = isinstance(given, (np.ndarray, np.generic)) or hasattr(given, "__array__")
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise _misfit(value, str(error), "give rows of equal length") from None
+    if array.dtype != wanted:
+        array = _cast(value, array, weak=not is_array)
+    if array.ndim != value.ndim:
+        raise _misfit(value, f"got shape {list(array.shape)} with {array.ndim} dims", f"expected {value.ndim}")
+    return np.require(array, requirements=["C", "A"])
+
+
+def _cast(value: Value, array: np.ndarray, weak: bool) -> np.ndarray:
+    wanted = value.dtype
+    kinds = "biuf"
+    if array.dtype.kind not in kinds:
+        if array.size == 0:
+            return array.astype(wanted.numpy)
+        raise _misfit(value, f"got data of dtype {array.dtype}", f"expected {wanted}")
+    rises = kinds.index(array.dtype.kind) <= kinds.index(wanted.kind)
+    if (weak and rises) or (array.size == 0 and weak) or np.can_cast(array.dtype, wanted.numpy, "safe"):
+        cast = array.astype(wanted.numpy)
+        if wanted.kind in "iu" and not np.array_equal(cast, array):
+            raise _misfit(value, "got numbers that do not fit", f"expected {wanted}")
+        return cast
+    raise _misfit(value, f"got dtype {array.dtype}", f"expected {wanted}; a cast could change values: use .astype({wanted})")
+
+
+def _misfit(value: Value, came: str, hint: str) -> DTypeError | InvalidArgumentError:
+    kind = DTypeError if "dtype" in came or "graph value" in came else InvalidArgumentError
+    return kind(message("feed", f"{value.node.name}: {value.type} declared at {value.node.origin}: {came}", user_origin(), hint))
+

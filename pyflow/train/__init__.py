@@ -1,0 +1,5 @@
+"""Checkpoints."""
+
+from pyflow.train.saver import Saver, latest_checkpoint
+
+__all__ = ["Saver", "latest_checkpoint"]
