@@ -1,0 +1,98 @@
+#include "core/arena.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "core/status.h"
+
+namespace pf {
+
+namespace {
+
+// From here on the kernel is asked for huge pages.
+constexpr size_t kMapped = size_t{4} << 20;
+
+void* host_allocate(size_t bytes) {
+  if (bytes <= kMapped) return std::aligned_alloc(kAlignment, align_up(bytes ? bytes : 1));
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  madvise(data, bytes, MADV_HUGEPAGE);
+  return data;
+}
+
+void host_release(void* data, size_t bytes) {
+  if (bytes <= kMapped) {
+    std::free(data);
+  } else {
+    munmap(data, bytes);
+  }
+}
+
+}  // namespace
+
+Memory::Memory(const pf_backend* backend, size_t bytes) : bytes_(bytes), backend_(backend) {
+  data_ = backend ? backend->allocate(backend->self, bytes ? bytes : 1) : host_allocate(bytes);
+  if (!data_) {
+    throw Error(PF_RESOURCE_EXHAUSTED, text("no ", bytes, " bytes of ", backend ? backend->name : "host",
+                                            " memory left; use smaller sizes, see memory_plan()"));
+  }
+}
+
+Memory::~Memory() {
+  if (!data_) return;
+  if (backend_) {
+    backend_->release(backend_->self, data_, bytes_ ? bytes_ : 1);
+  } else {
+    host_release(data_, bytes_);
+  }
+}
+
+void copy_memory(const pf_backend* to_backend, void* to, const pf_backend* from_backend, const void* from, size_t bytes) {
+  if (bytes == 0 || to == from) return;
+  auto copy = [bytes](const pf_backend* backend, void* target, const void* source, pf_direction direction) {
+    pf_error error{-1, ""};
+    const pf_code code = backend->copy(backend->self, target, source, bytes, direction, &error);
+    if (code != PF_OK) throw Error(code, text("[transfer] ", error.message));
+  };
+  if (!to_backend && !from_backend) {
+    std::memmove(to, from, bytes);
+  } else if (to_backend == from_backend) {
+    copy(to_backend, to, from, PF_WITHIN);
+  } else if (!from_backend) {
+    copy(to_backend, to, from, PF_TO_DEVICE);
+  } else if (!to_backend) {
+    copy(from_backend, to, from, PF_TO_HOST);
+  } else {
+    Memory host(nullptr, bytes);
+    copy(from_backend, host.data(), from, PF_TO_HOST);
+    copy(to_backend, to, host.data(), PF_TO_DEVICE);
+  }
+}
+
+void pack_view(void* to, const void* from, int32_t ndim, const int64_t* dims, const int64_t* strides, int64_t itemsize) {
+  for (int32_t axis = 0; axis < ndim; ++axis) {
+    if (dims[axis] == 0) return;
+  }
+  int64_t run = itemsize;
+  while (ndim > 0 && (dims[ndim - 1] == 1 || strides[ndim - 1] * itemsize == run)) run *= dims[--ndim];
+  int64_t index[PF_MAX_NDIM] = {};
+  auto* target = static_cast<char*>(to);
+  auto* source = static_cast<const char*>(from);
+  for (;;) {
+    std::memmove(target, source, run);
+    target += run;
+    int32_t axis = ndim - 1;
+    for (; axis >= 0; --axis) {
+      source += strides[axis] * itemsize;
+      if (++index[axis] < dims[axis]) break;
+      source -= strides[axis] * itemsize * dims[axis];
+      index[axis] = 0;
+    }
+    if (axis < 0) return;
+  }
+}
+
+}  // namespace pf
