@@ -82,6 +82,24 @@ struct Nest {
   }
   void add(const pf_view& view) { add(view.dims, view.strides); }
 
+  // Puts the dims in the order of one operand's strides, largest first: for loops whose order does not matter.
+  void order_by(int32_t operand) {
+    const auto reach = [this, operand](int32_t axis) {
+      const int64_t stride = strides[operand][axis];
+      return stride < 0 ? -stride : stride;
+    };
+    for (int32_t end = 1; end < ndim; ++end)
+      for (int32_t axis = end; axis > 0 && reach(axis - 1) < reach(axis); --axis) {
+        swap_axis(dims, axis);
+        for (int32_t k = 0; k < noperands; ++k) swap_axis(strides[k], axis);
+      }
+  }
+  static void swap_axis(int64_t* values, int32_t axis) {
+    const int64_t value = values[axis];
+    values[axis] = values[axis - 1];
+    values[axis - 1] = value;
+  }
+
   // Drops dims of size 1 and merges neighbours that every operand walks as one; the order of elements stays.
   void collapse() {
     int32_t kept = 0;

@@ -1,0 +1,310 @@
+/* Convolution as a product of gathered windows and packed weights, for the forward kernels and the input gradient.
+ * A window's taps are ordered (kernel row, kernel column, channel); a tap that falls outside the source is an ordinary
+ * factor of 0. */
+#ifndef PYFLOW_BACKENDS_CPU_CONVOLVE_H
+#define PYFLOW_BACKENDS_CPU_CONVOLVE_H
+
+#include <stdint.h>
+
+#include "backends/cpu/destination.h"
+#include "backends/cpu/gemm.h"
+
+namespace pf {
+namespace PF_ISA {
+
+/* Along one spatial axis, tap t of the window at position p reads (p * step + origin + t * tap_step) / divisor, if
+ * that divides evenly and lies in [0, size). */
+struct WindowAxis {
+  int64_t taps, step, origin, tap_step, divisor, size;
+
+  /* The place read, or -1. */
+  int64_t at(int64_t position, int64_t tap) const {
+    int64_t place = position * step + origin + tap * tap_step;
+    if (place < 0) return -1;
+    if (divisor != 1) {
+      if (place % divisor != 0) return -1;
+      place /= divisor;
+    }
+    return place < size ? place : -1;
+  }
+  /* True if every tap of the window lies inside; may miss some if there is a divisor. */
+  bool inside(int64_t position) const {
+    if (divisor != 1) return false;
+    const int64_t first = position * step + origin;
+    const int64_t last = first + (taps - 1) * tap_step;
+    return first >= 0 && first < size && last >= 0 && last < size;
+  }
+};
+
+static inline WindowAxis forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t size) {
+  return {taps, stride, -pad, dilation, 1, size};
+}
+
+/* The windows of outputs that a given input took part in. */
+static inline WindowAxis backward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t size) {
+  return {taps, 1, pad, -dilation, stride, size};
+}
+
+/* Attributes of the conv kernels, in the order of their ints. */
+struct ConvAttrs {
+  int64_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups;
+};
+
+static inline ConvAttrs conv_attrs(const int64_t* ints) {
+  return {ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6]};
+}
+
+struct Convolution {
+  WindowAxis vertical, horizontal;
+  int64_t height, width;     // of the target
+  int64_t pixels;            // of the target, all images
+  int64_t groups, channels;  // channels of the source per group
+  int64_t columns;           // channels of the target per group
+  int64_t depth, panels;     // of one group's weights
+  int64_t source_strides[4];
+  size_t element;
+  bool plain;                // the source's pixels are the rows of the left operand, plain_stride apart
+  bool merged;               // a kernel row is one run of memory
+  int64_t plain_stride;
+  int64_t pixel_blocks, panel_groups;
+  Destination destination;
+
+  int64_t block_pixels() const { return ceildiv(pixels, pixel_blocks); }
+  int64_t group_panels() const { return ceildiv(panels, panel_groups); }
+  bool straight() const { return destination.direct && destination.ndim == 2; }
+  int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
+  int64_t panel_elements() const { return groups * panels * depth * gemm::kPanel; }
+};
+
+/* `source` and the output of `call` are [N,H,W,C]; attributes are those of the forward convolution. */
+static inline void convolution_init(Convolution* conv, const pf_call* call, const pf_view& source, int64_t kernel_h,
+                                    int64_t kernel_w, int64_t groups, int64_t channels, bool backward) {
+  const pf_view& target = call->outputs[0];
+  const ConvAttrs attrs = conv_attrs(call->ints);
+  const auto axis = backward ? backward_axis : forward_axis;
+  conv->vertical = axis(kernel_h, attrs.stride_h, attrs.pad_top, attrs.dilation_h, source.dims[1]);
+  conv->horizontal = axis(kernel_w, attrs.stride_w, attrs.pad_left, attrs.dilation_w, source.dims[2]);
+  conv->height = target.dims[1];
+  conv->width = target.dims[2];
+  conv->pixels = target.dims[0] * conv->height * conv->width;
+  conv->groups = groups;
+  conv->channels = channels;
+  conv->columns = target.dims[3] / maximum_of(1, groups);
+  conv->depth = kernel_h * kernel_w * channels;
+  conv->panels = ceildiv(conv->columns, gemm::kPanel);
+  conv->element = static_cast<size_t>(element_size(source.dtype));
+  for (int32_t i = 0; i < 4; ++i) conv->source_strides[i] = source.strides[i];
+  if (source.dims[3] == 1) conv->source_strides[3] = 1;
+  const bool adjacent = conv->source_strides[3] == 1;
+  const WindowAxis& v = conv->vertical;
+  const WindowAxis& h = conv->horizontal;
+  const Folding folding = fold_rows(source, source.dims, 2, 2);
+  conv->plain = adjacent && kernel_h == 1 && kernel_w == 1 && v.step == 1 && h.step == 1 && v.origin == 0 &&
+                h.origin == 0 && v.divisor == 1 && h.divisor == 1 && v.size == conv->height &&
+                h.size == conv->width && folding.axes == 2;
+  conv->plain_stride = folding.stride;
+  conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
+  conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, gemm::kBlockRows));
+  const int64_t group = conv->pixel_blocks * groups >= 16 ? 4 * gemm::kBlockPanels : 2;
+  conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
+  const int32_t nextras = call->step->ninputs > 2 ? call->step->ninputs - 2 : 0;
+  destination_init(&conv->destination, target, call->inputs + 2, nextras, epilogue_of(call),
+                   destination_fold(target, call->inputs + 2, nextras));
+}
+
+/* Thread scratch: gathered windows, sums, offsets of pixels, the epilogue's own. */
+struct ConvolutionScratch {
+  size_t sums, offsets, epilogue;
+};
+
+static inline ConvolutionScratch convolution_scratch(const Convolution& conv) {
+  const auto lines = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
+  const int64_t rows = ceildiv(conv.block_pixels(), gemm::kRows) * gemm::kRows;
+  const size_t left = conv.plain ? 0 : static_cast<size_t>(rows * minimum_of(conv.depth, gemm::kDepth)) * conv.element;
+  const int64_t sum_panels = conv.straight() ? minimum_of(1, conv.columns % gemm::kPanel) : conv.group_panels();
+  ConvolutionScratch scratch;
+  scratch.sums = lines(left);
+  scratch.offsets = scratch.sums + lines(static_cast<size_t>(rows * sum_panels * gemm::kPanel) * conv.element);
+  scratch.epilogue = scratch.offsets + lines(static_cast<size_t>(rows) * sizeof(int64_t));
+  return scratch;
+}
+
+/* A pixel of the target, walked in order. */
+struct Pixel {
+  int64_t image, row, column;
+
+  Pixel(const Convolution& conv, int64_t index)
+      : image(index / (conv.height * conv.width)),
+        row(index / conv.width % conv.height),
+        column(index % conv.width) {}
+  void next(const Convolution& conv) {
+    if (++column < conv.width) return;
+    column = 0;
+    if (++row < conv.height) return;
+    row = 0;
+    ++image;
+  }
+};
+
+template <typename T>
+static inline void copy_run(T* to, const T* from, int64_t count) {
+  constexpr int64_t lanes = kLanes<T>;
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
+  for (; i < count; ++i) to[i] = from[i];
+}
+
+/* Taps [k0, k0 + depth) of `count` windows from `pixel` on, one row of `to` each; channels are adjacent. */
+template <typename T>
+static void gather_rows(const Convolution& conv, const T* source, int64_t pixel, int64_t count, int64_t k0,
+                        int64_t depth, T* to) {
+  const int64_t* strides = conv.source_strides;
+  const int64_t taps = conv.merged ? conv.horizontal.taps : 1;  // taps in a run
+  const int64_t length = taps * conv.channels;
+  const int64_t first_run = k0 / length;
+  const int64_t first_element = k0 % length;
+  Pixel at(conv, pixel);
+  for (int64_t r = 0; r < count; ++r, at.next(conv)) {
+    T* out = to + r * depth;
+    const T* image = source + at.image * strides[0];
+    int64_t run = first_run;
+    int64_t begin = first_element;
+    for (int64_t left = depth; left > 0; ++run, begin = 0) {
+      const int64_t end = minimum_of(length, begin + left);
+      const int64_t y = conv.vertical.at(at.row, conv.merged ? run : run / conv.horizontal.taps);
+      int64_t x, low = 0, high = length;  // elements [low, high) of the run lie inside
+      if (conv.merged) {
+        x = at.column * conv.horizontal.step + conv.horizontal.origin;
+        low = x < 0 ? -x * conv.channels : 0;
+        high = minimum_of(taps, conv.horizontal.size - x) * conv.channels;
+      } else {
+        x = conv.horizontal.at(at.column, run % conv.horizontal.taps);
+        if (x < 0) high = 0;
+      }
+      if (y < 0) high = 0;
+      low = minimum_of(maximum_of(low, begin), end);
+      high = minimum_of(maximum_of(high, low), end);
+      for (int64_t e = begin; e < low; ++e) out[e - begin] = T(0);
+      if (low < high) copy_run(out + low - begin, image + (y * strides[1] + x * strides[2] + low), high - low);
+      for (int64_t e = high; e < end; ++e) out[e - begin] = T(0);
+      out += end - begin;
+      left -= end - begin;
+    }
+  }
+}
+
+/* The same for any channel stride, packed as gemm::Left says; `offsets` has room for `count`. */
+template <typename T>
+static void gather_packed(const Convolution& conv, const T* source, int64_t pixel, int64_t count, int64_t k0,
+                          int64_t depth, int64_t* offsets, T* to) {
+  const int64_t* strides = conv.source_strides;
+  const int64_t tiles = ceildiv(count, gemm::kRows);
+  for (int64_t k = k0; k < k0 + depth;) {
+    const int64_t tap = k / conv.channels;
+    const int64_t channel = k % conv.channels;
+    const int64_t channels = minimum_of(conv.channels - channel, k0 + depth - k);
+    Pixel at(conv, pixel);
+    for (int64_t r = 0; r < count; ++r, at.next(conv)) {
+      const int64_t y = conv.vertical.at(at.row, tap / conv.horizontal.taps);
+      const int64_t x = conv.horizontal.at(at.column, tap % conv.horizontal.taps);
+      offsets[r] = y < 0 || x < 0 ? INT64_MIN : at.image * strides[0] + y * strides[1] + x * strides[2];
+    }
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = gemm::part_begin(count, tiles, t);
+      const int64_t rows = gemm::part_begin(count, tiles, t + 1) - row;
+      T* out = to + (t * depth + k - k0) * gemm::kRows;
+      for (int64_t c = 0; c < channels; ++c, out += gemm::kRows) {
+        const int64_t base = (channel + c) * strides[3];
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t offset = offsets[row + i];
+          out[i] = offset == INT64_MIN ? T(0) : source[offset + base];
+        }
+      }
+    }
+    k += channels;
+  }
+}
+
+/* One task: a block of pixels by a group of panels. `source` is the data of the source view. */
+template <typename T>
+static void convolve_block(const Convolution& conv, const ConvolutionScratch& parts, const T* source, const T* weights,
+                           int64_t task, char* scratch, uint32_t* faults) {
+  const int64_t block = task % conv.pixel_blocks;
+  const int64_t rest = task / conv.pixel_blocks;
+  const int64_t panel_group = rest % conv.panel_groups;
+  const int64_t group = rest / conv.panel_groups;
+  const int64_t pixel = gemm::part_begin(conv.pixels, conv.pixel_blocks, block);
+  const int64_t rows = gemm::part_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
+  const int64_t panel = gemm::part_begin(conv.panels, conv.panel_groups, panel_group);
+  const int64_t panels = gemm::part_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
+  const int64_t column = group * conv.columns + panel * gemm::kPanel;
+  const int64_t panel_stride = conv.depth * gemm::kPanel;
+  const int64_t straight = conv.straight() ? minimum_of(panels, conv.columns / gemm::kPanel - panel) : 0;
+  const int64_t buffered = panels - straight;
+  const Destination& destination = conv.destination;
+  T* gathered = reinterpret_cast<T*>(scratch);
+  T* sums = reinterpret_cast<T*>(scratch + parts.sums);
+  T* out = static_cast<T*>(destination.output.data);
+  if (straight > 0) out += pixel * destination.row_stride() + column;
+  source += group * conv.channels * conv.source_strides[3];
+  weights += (group * conv.panels + panel) * panel_stride;
+
+  const int64_t parts_of_k = maximum_of(1, ceildiv(conv.depth, gemm::kDepth));
+  for (int64_t part = 0; part < parts_of_k; ++part) {
+    const int64_t k0 = gemm::part_begin(conv.depth, parts_of_k, part);
+    const int64_t depth = gemm::part_begin(conv.depth, parts_of_k, part + 1) - k0;
+    gemm::Left<T> left = {gathered, depth, false};
+    if (conv.plain) {
+      left = {source + pixel * conv.plain_stride + k0, conv.plain_stride, false};
+    } else if (depth > 0 && conv.source_strides[3] == 1) {
+      gather_rows(conv, source, pixel, rows, k0, depth, gathered);
+    } else if (depth > 0) {
+      gather_packed(conv, source, pixel, rows, k0, depth, reinterpret_cast<int64_t*>(scratch + parts.offsets),
+                    gathered);
+      left = {gathered, 0, true};
+    }
+    gemm::Right<T> right = {weights + k0 * gemm::kPanel, gemm::kPanel, panel_stride};
+    if (straight > 0) gemm::multiply(rows, straight, depth, left, right, out, destination.row_stride(), k0 > 0);
+    if (buffered > 0) {
+      right.data += straight * panel_stride;
+      gemm::multiply(rows, buffered, depth, left, right, sums, buffered * gemm::kPanel, k0 > 0);
+    }
+  }
+  if (buffered == 0) return;
+  const int64_t columns =
+      minimum_of(buffered * gemm::kPanel, conv.columns - (panel + straight) * gemm::kPanel);
+  destination_write_flat(destination, sums, buffered * gemm::kPanel, pixel, rows, column + straight * gemm::kPanel,
+                         columns, scratch + parts.epilogue, faults);
+}
+
+/* Packs panel `index` of [groups][panels] from w[KH,KW,C/groups,O]. Its columns are the output channels, or with
+ * `transposed` the input channels and its depth (kernel row, kernel column, output channel). */
+template <typename T>
+static void pack_weights(const pf_view& w, int64_t groups, bool transposed, int64_t index, T* to) {
+  const int64_t outputs = w.dims[3] / groups;
+  const int64_t columns = transposed ? w.dims[2] : outputs;
+  const int64_t depth = transposed ? outputs : w.dims[2];
+  const int64_t column_stride = w.strides[transposed ? 2 : 3];
+  const int64_t depth_stride = w.strides[transposed ? 3 : 2];
+  const int64_t panels = ceildiv(columns, gemm::kPanel);
+  const int64_t column = index % panels * gemm::kPanel;
+  const T* from = static_cast<const T*>(w.data) + index / panels * outputs * w.strides[3] + column * column_stride;
+  to += index * w.dims[0] * w.dims[1] * depth * gemm::kPanel;
+  for (int64_t y = 0; y < w.dims[0]; ++y) {
+    for (int64_t x = 0; x < w.dims[1]; ++x, to += depth * gemm::kPanel) {
+      gemm::pack_panel(depth, minimum_of(gemm::kPanel, columns - column), from + y * w.strides[0] + x * w.strides[1],
+                       depth_stride, column_stride, to);
+    }
+  }
+}
+
+static inline double convolution_cost(const Convolution& conv) {
+  const double products = static_cast<double>(conv.pixels) * static_cast<double>(conv.columns * conv.groups) *
+                          static_cast<double>(conv.depth);
+  return 50.0 + products / (conv.element == 4 ? 35.0 : 17.0);
+}
+
+}  // namespace PF_ISA
+}  // namespace pf
+
+#endif

@@ -1,0 +1,210 @@
+/* The pieces that matmul and convolution share: register tiles, panel packing, and the product of one block.
+ *
+ * Right operands come in panels of 32 columns, [ceildiv(N,32)][K][32], zero padded: one format for every ISA. Each
+ * element of a result is one chain over k in increasing order, acc = fma(a, b, acc) from 0. A block product may be
+ * cut along k: the partial sum goes through memory in its own type, so that no blocking changes a bit. */
+#ifndef PYFLOW_BACKENDS_CPU_GEMM_H
+#define PYFLOW_BACKENDS_CPU_GEMM_H
+
+#include <stdint.h>
+
+#include "kernels/simd.h"
+#include "kernels/view.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace gemm {
+
+constexpr int64_t kPanel = 32;   // columns of a panel
+constexpr int64_t kDepth = 256;  // longest stretch of k between two visits to memory
+constexpr int64_t kBlockRows = 96;
+constexpr int64_t kBlockPanels = 8;
+
+#if defined(__AVX512F__)
+constexpr int kRows = 12;  // rows of a register tile
+#elif defined(__AVX2__)
+constexpr int kRows = 6;
+#else
+constexpr int kRows = 4;
+#endif
+constexpr int kVectors = 2;  // vectors in a row of a register tile
+
+/* Where part `index` of `parts` nearly equal parts of `count` begins. */
+static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) { return count * index / parts; }
+
+/* A block of rows of the left operand, k contiguous (row r begins at data + r * stride), or packed: the rows are cut
+ * into ceildiv(rows, kRows) nearly equal tiles, tile t at data + t * kRows * depth, laid out [depth][kRows]. */
+template <typename T>
+struct Left {
+  const T* data;
+  int64_t stride;
+  bool packed;
+};
+
+/* Panels of the right operand: element (k, j) of panel p at data + p * panel_stride + k * k_stride + j. */
+template <typename T>
+struct Right {
+  const T* data;
+  int64_t k_stride;
+  int64_t panel_stride;
+};
+
+/* ROWS x (COUNT vectors) of c, in registers from the first k to the last. */
+template <typename T, int ROWS, int COUNT, bool PACKED>
+static void tile(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t k_stride, int64_t panel_stride, T* c,
+                 int64_t c_stride, bool accumulate) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  Vector<T> sum[ROWS][COUNT];
+  if (accumulate) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = load(c + i * c_stride + j * lanes);
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
+    }
+  }
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector<T> right[COUNT];
+#pragma GCC unroll 8
+    for (int j = 0; j < COUNT; ++j) {
+      right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+      const T value = PACKED ? a[i] : a[i * a_stride];
+      const Vector<T> left = value - Vector<T>{};
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = multiply_add(left, right[j], sum[i][j]);
+    }
+    a += PACKED ? kRows : 1;
+    b += k_stride;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < COUNT; ++j) store(c + i * c_stride + j * lanes, sum[i][j]);
+  }
+}
+
+template <typename T, bool PACKED, int ROWS = kRows>
+static inline void tile_of_rows(int64_t rows, int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t k_stride,
+                                T* c, int64_t c_stride, bool accumulate) {
+  if constexpr (ROWS == 1) {
+    tile<T, 1, kVectors, PACKED>(depth, a, a_stride, b, k_stride, 0, c, c_stride, accumulate);
+  } else {
+    if (rows == ROWS) {
+      tile<T, ROWS, kVectors, PACKED>(depth, a, a_stride, b, k_stride, 0, c, c_stride, accumulate);
+    } else {
+      tile_of_rows<T, PACKED, ROWS - 1>(rows, depth, a, a_stride, b, k_stride, c, c_stride, accumulate);
+    }
+  }
+}
+
+/* One to three rows: wider tiles, so that enough chains are in flight. Returns the columns done. */
+template <typename T, int ROWS, int COUNT, bool PACKED>
+static inline int64_t wide_tiles(int64_t begin, int64_t end, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                                 int64_t c_stride, bool accumulate) {
+  constexpr int64_t width = COUNT * kLanes<T>;
+  for (; begin + width <= end; begin += width) {
+    tile<T, ROWS, COUNT, PACKED>(depth, a.data, a.stride, b.data + begin / kPanel * b.panel_stride + begin % kPanel,
+                                 b.k_stride, b.panel_stride, c + begin, c_stride, accumulate);
+  }
+  return begin;
+}
+
+template <typename T, bool PACKED>
+static inline void multiply_form(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                                 int64_t c_stride, bool accumulate) {
+  const int64_t columns = panels * kPanel;
+  int64_t column = 0;
+  if (rows == 1) {
+    column = wide_tiles<T, 1, 8, PACKED>(0, columns, depth, a, b, c, c_stride, accumulate);
+    column = wide_tiles<T, 1, 4, PACKED>(column, columns, depth, a, b, c, c_stride, accumulate);
+  } else if (rows == 2) {
+    column = wide_tiles<T, 2, 4, PACKED>(0, columns, depth, a, b, c, c_stride, accumulate);
+  } else if (rows == 3) {
+    column = wide_tiles<T, 3, 4, PACKED>(0, columns, depth, a, b, c, c_stride, accumulate);
+  }
+  const int64_t tiles = ceildiv(rows, kRows);
+  for (; column < columns; column += kVectors * kLanes<T>) {
+    const T* right = b.data + column / kPanel * b.panel_stride + column % kPanel;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = part_begin(rows, tiles, t);
+      const int64_t count = part_begin(rows, tiles, t + 1) - row;
+      const T* left = PACKED ? a.data + t * kRows * depth : a.data + row * a.stride;
+      tile_of_rows<T, PACKED>(count, depth, left, a.stride, right, b.k_stride, c + row * c_stride + column, c_stride,
+                              accumulate);
+    }
+  }
+}
+
+/* c[rows, panels * 32] = a b, or += with `accumulate`: always whole panels, c rows `c_stride` apart. */
+template <typename T>
+static void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                     int64_t c_stride, bool accumulate) {
+  if (a.packed) {
+    multiply_form<T, true>(rows, panels, depth, a, b, c, c_stride, accumulate);
+  } else {
+    multiply_form<T, false>(rows, panels, depth, a, b, c, c_stride, accumulate);
+  }
+}
+
+/* Packs rows x depth of a strided left operand as Left says, for any strides. */
+template <typename T>
+static void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to) {
+  const int64_t tiles = ceildiv(rows, kRows);
+  for (int64_t t = 0; t < tiles; ++t, to += kRows * depth) {
+    const int64_t row = part_begin(rows, tiles, t);
+    const int64_t count = part_begin(rows, tiles, t + 1) - row;
+    const T* from = a + row * row_stride;
+    if (row_stride == 1) {
+      for (int64_t k = 0; k < depth; ++k) {
+        for (int64_t i = 0; i < count; ++i) to[k * kRows + i] = from[k * k_stride + i];
+      }
+    } else {
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t k = 0; k < depth; ++k) to[k * kRows + i] = from[i * row_stride + k * k_stride];
+      }
+    }
+  }
+}
+
+/* Packs depth x columns (at most 32) into one panel [depth][32], zero padded. */
+template <typename T>
+static void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to) {
+  constexpr int64_t stretch = 16;  // a cache line of each column is used up before the next column is touched
+  if (column_stride == 1 && columns == kPanel) {
+    for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * kPanel, b + k * k_stride, kPanel * sizeof(T));
+    return;
+  }
+  for (int64_t k0 = 0; k0 < depth; k0 += stretch) {
+    const int64_t k1 = minimum_of(depth, k0 + stretch);
+    if (column_stride == 1) {
+      for (int64_t k = k0; k < k1; ++k) {
+        for (int64_t j = 0; j < columns; ++j) to[k * kPanel + j] = b[k * k_stride + j];
+      }
+    } else {
+      for (int64_t j = 0; j < columns; ++j) {
+        for (int64_t k = k0; k < k1; ++k) to[k * kPanel + j] = b[k * k_stride + j * column_stride];
+      }
+    }
+    for (int64_t k = k0; k < k1; ++k) {
+      for (int64_t j = columns; j < kPanel; ++j) to[k * kPanel + j] = T(0);
+    }
+  }
+}
+
+/* Nearly equal stretches of k, none longer than kDepth. */
+static inline int64_t depth_parts(int64_t depth) { return ceildiv(depth, kDepth); }
+
+}  // namespace gemm
+}  // namespace PF_ISA
+}  // namespace pf
+
+#endif

@@ -1,0 +1,282 @@
+// matmul, matmul_pack, matmul_packed: docs/kernels.md. Each element of c is one chain over k (gemm.h), so the packed
+// and the unpacked kernel, every cut and every thread count give the same bits.
+#include "backends/cpu/destination.h"
+#include "backends/cpu/gemm.h"
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/matmul_plan.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace {
+
+/* Panels [first, first + count) over k in [k0, k0 + depth) for one block; `scratch` holds a packed panel. */
+template <typename T>
+void multiply_panels(const MatmulPlan& plan, int64_t rows, int64_t first, int64_t count, int64_t k0, int64_t depth,
+                     const gemm::Left<T>& left, const T* b, T* scratch, T* sums, int64_t sums_stride) {
+  const int64_t full = plan.n / gemm::kPanel;  // panels without padding
+  if (plan.panels_from == Panels::kGiven || plan.panels_from == Panels::kShared) {
+    const int64_t panel_stride = plan.k * gemm::kPanel;
+    const gemm::Right<T> right = {b + first * panel_stride + k0 * gemm::kPanel, gemm::kPanel, panel_stride};
+    gemm::multiply(rows, count, depth, left, right, sums, sums_stride, k0 > 0);
+    return;
+  }
+  int64_t done = 0;
+  if (plan.panels_from == Panels::kDirect) {
+    done = maximum_of(0, minimum_of(count, full - first));
+    const gemm::Right<T> right = {b + k0 * plan.b_k + first * gemm::kPanel, plan.b_k, gemm::kPanel};
+    gemm::multiply(rows, done, depth, left, right, sums, sums_stride, k0 > 0);
+  }
+  for (; done < count; ++done) {
+    const int64_t column = (first + done) * gemm::kPanel;
+    gemm::pack_panel(depth, minimum_of(gemm::kPanel, plan.n - column), b + k0 * plan.b_k + column * plan.b_column,
+                     plan.b_k, plan.b_column, scratch);
+    gemm::multiply<T>(rows, 1, depth, left, {scratch, gemm::kPanel, 0}, sums + done * gemm::kPanel, sums_stride,
+                      k0 > 0);
+  }
+}
+
+template <typename T>
+void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call* call, const pf_task* task,
+               int64_t block, uint32_t* faults) {
+  const int64_t row_block = block % plan.row_blocks;
+  const int64_t rest = block / plan.row_blocks;
+  MatmulBatch batch;
+  matmul_batch(plan, rest / plan.panel_groups, &batch);
+  const int64_t group = rest % plan.panel_groups;
+  const int64_t row = gemm::part_begin(plan.m, plan.row_blocks, row_block);
+  const int64_t rows = gemm::part_begin(plan.m, plan.row_blocks, row_block + 1) - row;
+  const int64_t panel = gemm::part_begin(plan.panels, plan.panel_groups, group);
+  const int64_t panels = gemm::part_begin(plan.panels, plan.panel_groups, group + 1) - panel;
+  const int64_t column = panel * gemm::kPanel;
+  const Destination& destination = plan.destination;
+  char* scratch = static_cast<char*>(task->thread_scratch);
+  T* left_scratch = reinterpret_cast<T*>(scratch);
+  T* right_scratch = reinterpret_cast<T*>(scratch + parts.right);
+  T* sums = reinterpret_cast<T*>(scratch + parts.sums);
+
+  const T* a = static_cast<const T*>(call->inputs[0].data) + batch.a + row * plan.a_row;
+  const T* b = plan.panels_from == Panels::kShared
+                   ? static_cast<const T*>(task->shared_scratch) + batch.copy * plan.panels * plan.k * gemm::kPanel
+                   : static_cast<const T*>(call->inputs[1].data) + batch.b;
+  batch.index[plan.outer] = row;
+  batch.index[plan.outer + 1] = column;
+  const int64_t straight =
+      destination.direct ? minimum_of(panels, plan.n / gemm::kPanel - panel) : 0;  // panels written in place
+  T* c = static_cast<T*>(destination.output.data) + destination_offset(destination, batch.index);
+  const int64_t buffered = panels - straight;
+
+  const int64_t parts_of_k = maximum_of(1, ceildiv(plan.k, gemm::kDepth));
+  for (int64_t part = 0; part < parts_of_k; ++part) {
+    const int64_t k0 = gemm::part_begin(plan.k, parts_of_k, part);
+    const int64_t depth = gemm::part_begin(plan.k, parts_of_k, part + 1) - k0;
+    gemm::Left<T> left = {a + k0 * plan.a_k, plan.a_row, false};
+    if (plan.pack_left) {
+      gemm::pack_left(rows, depth, left.data, plan.a_row, plan.a_k, left_scratch);
+      left = {left_scratch, 0, true};
+    }
+    if (straight > 0) {
+      multiply_panels(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c, destination.row_stride());
+    }
+    if (buffered > 0) {
+      multiply_panels(plan, rows, panel + straight, buffered, k0, depth, left, b, right_scratch, sums,
+                      buffered * gemm::kPanel);
+    }
+  }
+  if (buffered == 0) return;
+  batch.index[plan.outer + 1] += straight * gemm::kPanel;
+  const int64_t columns = minimum_of(buffered * gemm::kPanel, plan.n - batch.index[plan.outer + 1]);
+  destination_write(destination, sums, buffered * gemm::kPanel, rows, columns, batch.index, scratch + parts.epilogue,
+                    faults);
+}
+
+template <typename T>
+void pack_shared(const MatmulPlan& plan, const pf_call* call, const pf_task* task) {
+  T* to = static_cast<T*>(task->shared_scratch);
+  for (int64_t i = task->begin; i < task->end; ++i) {
+    const int64_t column = i % plan.panels * gemm::kPanel;
+    const T* b = static_cast<const T*>(call->inputs[1].data) + matmul_copy_offset(plan, i / plan.panels);
+    gemm::pack_panel(plan.k, minimum_of(gemm::kPanel, plan.n - column), b + column * plan.b_column, plan.b_k,
+                     plan.b_column, to + i * plan.k * gemm::kPanel);
+  }
+}
+
+/* Integers wrap around, so any order gives the same sums. */
+template <typename T>
+void run_integers(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call* call, const pf_task* task,
+                  int64_t block, uint32_t* faults) {
+  constexpr int64_t width = 128;
+  alignas(64) T sums[width];
+  const int64_t row_block = block % plan.row_blocks;
+  const int64_t rest = block / plan.row_blocks;
+  MatmulBatch batch;
+  matmul_batch(plan, rest / plan.panel_groups, &batch);
+  const int64_t group = rest % plan.panel_groups;
+  const int64_t panel = gemm::part_begin(plan.panels, plan.panel_groups, group);
+  const int64_t end =
+      minimum_of(plan.n, gemm::part_begin(plan.panels, plan.panel_groups, group + 1) * gemm::kPanel);
+  const T* a = static_cast<const T*>(call->inputs[0].data) + batch.a;
+  const T* b = static_cast<const T*>(call->inputs[1].data) + batch.b;
+  for (int64_t column = panel * gemm::kPanel; column < end; column += width) {
+    const int64_t columns = minimum_of(width, end - column);
+    for (int64_t row = gemm::part_begin(plan.m, plan.row_blocks, row_block);
+         row < gemm::part_begin(plan.m, plan.row_blocks, row_block + 1); ++row) {
+      for (int64_t j = 0; j < columns; ++j) sums[j] = 0;
+      for (int64_t k = 0; k < plan.k; ++k) {
+        const T left = a[row * plan.a_row + k * plan.a_k];
+        const T* right = b + k * plan.b_k + column * plan.b_column;
+        if (plan.b_column == 1) {
+          for (int64_t j = 0; j < columns; ++j) sums[j] = multiply_add(left, right[j], sums[j]);
+        } else {
+          for (int64_t j = 0; j < columns; ++j) sums[j] = multiply_add(left, right[j * plan.b_column], sums[j]);
+        }
+      }
+      batch.index[plan.outer] = row;
+      batch.index[plan.outer + 1] = column;
+      destination_write(plan.destination, sums, width, 1, columns, batch.index,
+                        static_cast<char*>(task->thread_scratch) + parts.epilogue, faults);
+    }
+  }
+}
+
+template <bool PACKED>
+int32_t matmul_supports(const pf_step* step, char* why, size_t why_size) {
+  if (step->ninputs < 2 || step->noutputs != 1) {
+    return refuse(why, why_size, "%s takes at least 2 inputs and 1 output, got %d and %d", step->kernel, step->ninputs,
+                  step->noutputs);
+  }
+  const pf_operand& a = step->inputs[0];
+  const pf_operand& b = step->inputs[1];
+  if (a.dtype != b.dtype || !(PACKED ? is_float(a.dtype) : is_num(a.dtype))) {
+    return refuse(why, why_size, "%s takes two operands of one %s dtype, got %s and %s", step->kernel,
+                  PACKED ? "float32 or float64" : "float32, float64, int32 or int64", dtype_name(a.dtype),
+                  dtype_name(b.dtype));
+  }
+  const int32_t expected = a.ndim + (PACKED ? 1 : 0);
+  if (a.ndim < 2 || b.ndim != expected || step->outputs[0].ndim != a.ndim) {
+    return refuse(why, why_size, "%s takes a[...,M,K], b of rank %d and c of a's rank, got ranks %d, %d and %d",
+                  step->kernel, expected, a.ndim, b.ndim, step->outputs[0].ndim);
+  }
+  return epilogue_supported(step, why, why_size);
+}
+
+template <bool PACKED>
+pf_code matmul_partition(const pf_call* call, pf_partition* partition, pf_error*) {
+  MatmulPlan plan;
+  matmul_plan(call, PACKED, &plan);
+  const bool integers = !is_float(call->inputs[0].dtype);
+  if (integers) plan.panels_from = Panels::kDirect;
+  const double products = static_cast<double>(plan.batches) * static_cast<double>(plan.m) *
+                          static_cast<double>(plan.n) * static_cast<double>(plan.k);
+  const double per_nanosecond = integers ? 3.0 : plan.element == 4 ? 40.0 : 20.0;
+  double cost = 20.0 + products / per_nanosecond;
+  const void* program = plan.destination.program;
+  partition->thread_scratch = matmul_scratch(plan).end;
+  if (program != nullptr) {
+    partition->thread_scratch += program_scratch(program);
+    cost += program_cost(program) * static_cast<double>(plan.batches * plan.m * plan.n);
+  }
+  partition->shared_scratch = 0;
+  if (plan.panels_from != Panels::kShared) return one_phase(partition, plan.tasks(), cost);
+  partition->phases = 2;
+  partition->tasks[0] = plan.m == 0 ? 0 : plan.copies * plan.panels;
+  partition->tasks[1] = plan.tasks();
+  partition->shared_scratch =
+      static_cast<size_t>(plan.copies * plan.panels * plan.k * gemm::kPanel) * plan.element;
+  partition->cost = cost + 0.3 * static_cast<double>(plan.copies * plan.panels * plan.k * gemm::kPanel);
+  return PF_OK;
+}
+
+template <bool PACKED>
+pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
+  MatmulPlan plan;
+  matmul_plan(call, PACKED, &plan);
+  const MatmulScratch parts = matmul_scratch(plan);
+  const int32_t dtype = call->inputs[0].dtype;
+  const bool packing = plan.panels_from == Panels::kShared && is_float(dtype) && task->phase == 0;
+  if (packing) {
+    dtype == PF_DTYPE_float32 ? pack_shared<float>(plan, call, task) : pack_shared<double>(plan, call, task);
+    return PF_OK;
+  }
+  uint32_t faults = 0;
+  for (int64_t block = task->begin; block < task->end; ++block) {
+    if (dtype == PF_DTYPE_float32) {
+      run_block<float>(plan, parts, call, task, block, &faults);
+    } else if (dtype == PF_DTYPE_float64) {
+      run_block<double>(plan, parts, call, task, block, &faults);
+    } else if (dtype == PF_DTYPE_int32) {
+      run_integers<int32_t>(plan, parts, call, task, block, &faults);
+    } else {
+      run_integers<int64_t>(plan, parts, call, task, block, &faults);
+    }
+  }
+  return faults == 0 ? PF_OK : program_fault(faults, error);
+}
+
+int32_t pack_supports(const pf_step* step, char* why, size_t why_size) {
+  if (step->ninputs != 1 || step->noutputs != 1) {
+    return refuse(why, why_size, "matmul_pack takes 1 input and 1 output, got %d and %d", step->ninputs,
+                  step->noutputs);
+  }
+  const pf_operand& b = step->inputs[0];
+  const pf_operand& panels = step->outputs[0];
+  if (!is_float(b.dtype) || panels.dtype != b.dtype) {
+    return refuse(why, why_size, "matmul_pack takes float32 or float64 to the same, got %s to %s", dtype_name(b.dtype),
+                  dtype_name(panels.dtype));
+  }
+  if (b.ndim < 2 || panels.ndim != b.ndim + 1) {
+    return refuse(why, why_size, "matmul_pack takes b[...,K,N] to panels of one rank more, got ranks %d and %d", b.ndim,
+                  panels.ndim);
+  }
+  return 1;
+}
+
+pf_code pack_partition(const pf_call* call, pf_partition* partition, pf_error*) {
+  const pf_view& panels = call->outputs[0];
+  partition->thread_scratch = 0;
+  partition->shared_scratch = 0;
+  return one_phase(partition, count_elements(panels.dims, panels.ndim - 2),
+                   20.0 + 0.3 * static_cast<double>(count_elements(panels)));
+}
+
+template <typename T>
+void pack_panels(const pf_call* call, const pf_task* task) {
+  const pf_view& b = call->inputs[0];
+  const pf_view& panels = call->outputs[0];
+  const int32_t outer = b.ndim - 2;
+  const int64_t depth = b.dims[outer];
+  const int64_t per_copy = panels.dims[outer];
+  for (int64_t i = task->begin; i < task->end; ++i) {
+    const int64_t column = i % per_copy * gemm::kPanel;
+    int64_t copy = i / per_copy;
+    const T* from = static_cast<const T*>(b.data) + column * b.strides[outer + 1];
+    for (int32_t axis = outer - 1; axis >= 0; --axis) {
+      from += copy % b.dims[axis] * b.strides[axis];
+      copy /= b.dims[axis];
+    }
+    gemm::pack_panel(depth, minimum_of(gemm::kPanel, b.dims[outer + 1] - column), from, b.strides[outer],
+                     b.strides[outer + 1], static_cast<T*>(panels.data) + i * depth * gemm::kPanel);
+  }
+}
+
+pf_code pack_run(const pf_call* call, const pf_task* task, pf_error*) {
+  call->inputs[0].dtype == PF_DTYPE_float32 ? pack_panels<float>(call, task) : pack_panels<double>(call, task);
+  return PF_OK;
+}
+
+const pf_kernel kKernels[] = {
+    {"matmul", matmul_supports<false>, epilogue_state_size, epilogue_prepare, matmul_partition<false>,
+     matmul_run<false>},
+    {"matmul_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run},
+    {"matmul_packed", matmul_supports<true>, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
+     matmul_run<true>},
+};
+
+}  // namespace
+
+const pf_kernel* matmul_kernels(int32_t* count) {
+  *count = sizeof(kKernels) / sizeof(kKernels[0]);
+  return kKernels;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf

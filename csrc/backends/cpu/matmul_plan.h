@@ -1,0 +1,163 @@
+/* How a matmul call is read and cut, from its sizes and strides alone. */
+#ifndef PYFLOW_BACKENDS_CPU_MATMUL_PLAN_H
+#define PYFLOW_BACKENDS_CPU_MATMUL_PLAN_H
+
+#include <stdint.h>
+
+#include "backends/cpu/destination.h"
+#include "backends/cpu/gemm.h"
+
+namespace pf {
+namespace PF_ISA {
+
+/* Where a block finds its panels of b. */
+enum class Panels {
+  kGiven,   // the operand is packed
+  kShared,  // phase 0 packs each distinct b into the call's shared scratch
+  kLocal,   // few rows: each task packs what it reads into its own scratch
+  kDirect,  // very few rows, adjacent columns: b is read in place, only the last partial panel is packed
+};
+
+struct MatmulPlan {
+  int64_t m, n, k;
+  int64_t a_row, a_k;        // strides
+  int64_t b_k, b_column;     // strides of an unpacked b
+  int32_t outer;             // batch dims left after folding into the rows
+  int64_t batches;
+  int64_t dims[PF_MAX_NDIM];
+  int64_t a_outer[PF_MAX_NDIM];
+  int64_t b_outer[PF_MAX_NDIM];
+  Panels panels_from;
+  bool pack_left;
+  int64_t panels;            // of one b
+  int64_t copies;            // distinct b to pack
+  int64_t row_blocks, panel_groups;
+  size_t element;
+  Destination destination;
+
+  int64_t block_rows() const { return ceildiv(m, row_blocks); }
+  int64_t group_panels() const { return ceildiv(panels, panel_groups); }
+  int64_t tasks() const { return m == 0 || n == 0 ? 0 : batches * row_blocks * panel_groups; }
+};
+
+/* Panels that make a task worth its start, at least as many as the widest tile spans. */
+static inline int64_t panels_per_task(int64_t rows, int64_t depth) {
+  constexpr int64_t spanned = 8 * kLanes<float> / gemm::kPanel;
+  constexpr int64_t widest = spanned > 1 ? spanned : 1;
+  constexpr int64_t worthwhile = 1 << 18;  // multiplications
+  const int64_t wanted = ceildiv(worthwhile, maximum_of(1, rows * depth * gemm::kPanel));
+  return maximum_of(widest, wanted);
+}
+
+static inline void matmul_cut(MatmulPlan* plan, bool packed) {
+  const int64_t a_bytes = plan->a_row * static_cast<int64_t>(plan->element);
+  plan->row_blocks = maximum_of(1, ceildiv(plan->m, gemm::kBlockRows));
+  plan->pack_left = (plan->a_k != 1 && plan->k > 1) ||
+                    (gemm::kRows > 6 && plan->m > 6 && plan->n > gemm::kPanel && plan->k > 64 && a_bytes % 4096 == 0);
+  if (packed) {
+    plan->panels_from = Panels::kGiven;
+  } else if (plan->b_column == 1 && (plan->m <= 8 || plan->k * plan->b_k <= 4096)) {
+    plan->panels_from = Panels::kDirect;
+  } else if (plan->row_blocks == 1 && plan->copies == plan->batches) {
+    plan->panels_from = Panels::kLocal;
+  } else {
+    plan->panels_from = Panels::kShared;
+  }
+  const int64_t rows = minimum_of(plan->m, gemm::kBlockRows);
+  int64_t group = panels_per_task(rows, plan->k);
+  if (plan->row_blocks > 1) group = maximum_of(group, gemm::kBlockPanels);
+  group = minimum_of(group, 4 * gemm::kBlockPanels);
+  plan->panel_groups = maximum_of(1, ceildiv(plan->panels, group));
+}
+
+static inline void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan) {
+  const pf_view& a = call->inputs[0];
+  const pf_view& b = call->inputs[1];
+  const pf_view& c = call->outputs[0];
+  const int32_t nextras = call->step->ninputs - 2;
+  const int32_t rows = c.ndim - 2;
+  plan->m = c.dims[rows];
+  plan->n = c.dims[rows + 1];
+  plan->k = a.dims[rows + 1];
+  plan->element = static_cast<size_t>(element_size(a.dtype));
+  plan->panels = ceildiv(plan->n, gemm::kPanel);
+  plan->a_k = a.strides[rows + 1];
+  plan->b_k = packed ? gemm::kPanel : b.strides[rows];
+  plan->b_column = packed || plan->n == 1 ? 1 : b.strides[rows + 1];
+  int32_t fold = rows == 0 ? 0 : destination_fold(c, call->inputs + 2, nextras);
+  if (fold > 0) fold = fold_rows(a, c.dims, rows, fold).axes;
+  for (int32_t axis = rows - 1, i = 0; i < fold; --axis, ++i) {
+    if (c.dims[axis] != 1 && b.dims[axis] != 1 && b.strides[axis] != 0) fold = i;
+  }
+  plan->a_row = fold == 0 ? a.strides[rows] : fold_rows(a, c.dims, rows, fold).stride;
+  for (int32_t axis = rows - fold; axis < rows; ++axis) plan->m *= c.dims[axis];
+  plan->outer = rows - fold;
+  plan->batches = 1;
+  plan->copies = 1;
+  for (int32_t axis = 0; axis < plan->outer; ++axis) {
+    plan->dims[axis] = c.dims[axis];
+    plan->a_outer[axis] = a.dims[axis] == 1 ? 0 : a.strides[axis];
+    plan->b_outer[axis] = b.dims[axis] == 1 ? 0 : b.strides[axis];
+    plan->batches *= c.dims[axis];
+    if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
+  }
+  destination_init(&plan->destination, c, call->inputs + 2, nextras, epilogue_of(call), fold);
+  matmul_cut(plan, packed);
+}
+
+/* Where one batch's operands begin, in elements, and which packed copy of b is its own. */
+struct MatmulBatch {
+  int64_t index[PF_MAX_NDIM];
+  int64_t a, b, copy;
+};
+
+static inline void matmul_batch(const MatmulPlan& plan, int64_t batch, MatmulBatch* at) {
+  at->a = at->b = at->copy = 0;
+  int64_t copies = 1;
+  for (int32_t axis = plan.outer - 1; axis >= 0; --axis) {
+    const int64_t i = batch % plan.dims[axis];
+    batch /= plan.dims[axis];
+    at->index[axis] = i;
+    at->a += i * plan.a_outer[axis];
+    at->b += i * plan.b_outer[axis];
+    if (plan.b_outer[axis] != 0) {
+      at->copy += i * copies;
+      copies *= plan.dims[axis];
+    }
+  }
+}
+
+/* Element offset of packed copy `copy` within b. */
+static inline int64_t matmul_copy_offset(const MatmulPlan& plan, int64_t copy) {
+  int64_t offset = 0;
+  for (int32_t axis = plan.outer - 1; axis >= 0; --axis) {
+    if (plan.b_outer[axis] == 0) continue;
+    offset += copy % plan.dims[axis] * plan.b_outer[axis];
+    copy /= plan.dims[axis];
+  }
+  return offset;
+}
+
+/* Thread scratch: packed rows of a, one packed panel of b, sums, the epilogue's own; each begins on a cache line. */
+struct MatmulScratch {
+  size_t right, sums, epilogue, end;
+};
+
+static inline MatmulScratch matmul_scratch(const MatmulPlan& plan) {
+  const auto lines = [&](int64_t elements) { return (static_cast<size_t>(elements) * plan.element + 63) / 64 * 64; };
+  const int64_t depth = minimum_of(plan.k, gemm::kDepth);
+  const int64_t rows = plan.block_rows();
+  const bool packs = plan.panels_from == Panels::kLocal || plan.panels_from == Panels::kDirect;
+  const int64_t sum_panels = plan.destination.direct ? minimum_of(1, plan.n % gemm::kPanel) : plan.group_panels();
+  MatmulScratch scratch;
+  scratch.right = plan.pack_left ? lines(ceildiv(rows, gemm::kRows) * gemm::kRows * depth) : 0;
+  scratch.sums = scratch.right + (packs ? lines(depth * gemm::kPanel) : 0);
+  scratch.epilogue = scratch.sums + lines(rows * sum_panels * gemm::kPanel);
+  scratch.end = scratch.epilogue;
+  return scratch;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf
+
+#endif

@@ -1,0 +1,387 @@
+#include "kernels/program.h"
+
+#include <string.h>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/tile_ops.h"
+#include "kernels/view.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace {
+
+struct Instruction {
+  TileOp loop;  // NULL for a constant, which is filled once per block
+  int32_t result;
+  int32_t nargs;
+  int32_t args[4];
+};
+
+struct Constant {
+  uint64_t bits;
+  int32_t reg;
+  int32_t size;
+};
+
+// A value's place in scratch is its slot. Inputs and constants keep theirs, others share by lifetime.
+struct Compiled {
+  int32_t ninputs, noutputs, nregisters, ninstructions, nconstants, nslots;
+  int64_t tile;       // elements
+  int64_t slot_bytes;
+  double cost;
+  int32_t output_registers[kMaxProgramOperands];
+  // Non-zero: the instruction that makes this output may write straight to memory, because nothing after it reads an
+  // input (which the output may overlap).
+  int32_t writes_through[kMaxProgramOperands];
+  int32_t output_sizes[kMaxProgramOperands];
+  int32_t input_sizes[kMaxProgramOperands];
+};
+
+// The arrays behind a Compiled: instructions, constants, slots per register.
+Instruction* instructions_of(Compiled* compiled) { return reinterpret_cast<Instruction*>(compiled + 1); }
+const Instruction* instructions_of(const Compiled* compiled) {
+  return reinterpret_cast<const Instruction*>(compiled + 1);
+}
+Constant* constants_of(Compiled* compiled, int32_t ninstrs) {
+  return reinterpret_cast<Constant*>(instructions_of(compiled) + ninstrs);
+}
+int32_t* slots_of(Compiled* compiled, int32_t ninstrs) {
+  return reinterpret_cast<int32_t*>(constants_of(compiled, ninstrs) + ninstrs);
+}
+
+bool is_constant(const pf_instr& instr) { return strcmp(instr.op, "const") == 0; }
+bool is_cast(const pf_instr& instr) { return strcmp(instr.op, "cast") == 0; }
+
+// The loop of an instruction, or NULL and a reason.
+TileOp loop_for(const pf_program* program, const pf_instr& instr, char* why, size_t why_size, double* cost) {
+  const int32_t* dtypes = program->register_dtypes;
+  if (is_cast(instr)) {
+    const TileOp loop = instr.nargs == 1 ? find_cast(dtypes[instr.args[0]], instr.dtype) : nullptr;
+    if (loop == nullptr) refuse(why, why_size, "no cast to %s", dtype_name(instr.dtype));
+    *cost = 0.3;
+    return loop;
+  }
+  const TileOpRow* row = find_tile_op(instr.op);
+  if (row == nullptr) {
+    refuse(why, why_size, "'%s' is no scalar function", instr.op);
+    return nullptr;
+  }
+  if (instr.nargs != row->nargs) {
+    refuse(why, why_size, "%s takes %d arguments, got %d", instr.op, row->nargs, instr.nargs);
+    return nullptr;
+  }
+  const int32_t dtype = dtypes[instr.args[instr.nargs - 1]];
+  const bool selects = strcmp(instr.op, "where") == 0;
+  for (int32_t i = 0; i < instr.nargs; ++i) {
+    const int32_t expected = selects && i == 0 ? static_cast<int32_t>(PF_DTYPE_bool) : dtype;
+    if (dtypes[instr.args[i]] != expected) {
+      refuse(why, why_size, "argument %d of %s is %s, expected %s", i, instr.op, dtype_name(dtypes[instr.args[i]]),
+             dtype_name(expected));
+      return nullptr;
+    }
+  }
+  const int32_t result = row->returns_bool ? static_cast<int32_t>(PF_DTYPE_bool) : dtype;
+  const int32_t index = tile_dtype_index(dtype);
+  const TileOp loop = index < 0 ? nullptr : row->loops[index];
+  if (loop == nullptr) {
+    refuse(why, why_size, "%s does not take %s", instr.op, dtype_name(dtype));
+  } else if (instr.dtype != result) {
+    refuse(why, why_size, "%s of %s gives %s, not %s", instr.op, dtype_name(dtype), dtype_name(result),
+           dtype_name(instr.dtype));
+    return nullptr;
+  }
+  *cost = row->cost;
+  return loop;
+}
+
+// Gives slots: inputs first, constants next, then the rest by lifetime. Returns the number of slots. `slots` is in
+// memory of nregisters entries; until its last use a register keeps its slot.
+int32_t give_slots(const pf_program* program, int32_t* slots) {
+  const int32_t ninputs = program->ninputs, nregisters = ninputs + program->ninstrs;
+  int32_t count = 0;
+  for (int32_t reg = 0; reg < nregisters; ++reg) {
+    const bool pinned = reg < ninputs || is_constant(program->instrs[reg - ninputs]);
+    slots[reg] = pinned ? count++ : -1;
+  }
+  const auto last_use = [&](int32_t reg) {
+    for (int32_t k = 0; k < program->noutputs; ++k)
+      if (program->outputs[k] == reg) return nregisters;
+    for (int32_t i = program->ninstrs - 1; i >= 0; --i)
+      for (int32_t j = 0; j < program->instrs[i].nargs; ++j)
+        if (program->instrs[i].args[j] == reg) return ninputs + i;
+    return reg;
+  };
+  const int32_t first_shared = count;
+  for (int32_t reg = ninputs; reg < nregisters; ++reg) {
+    if (slots[reg] >= 0) continue;
+    for (int32_t slot = first_shared; slots[reg] < 0; ++slot) {
+      bool free = true;
+      for (int32_t other = ninputs; free && other < reg; ++other)
+        free = slots[other] != slot || last_use(other) < reg;
+      if (free) slots[reg] = slot;
+      if (free && slot >= count) count = slot + 1;
+    }
+  }
+  return count;
+}
+
+template <typename T>
+void gather(char* to, const char* from, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
+  T* out = reinterpret_cast<T*>(to);
+  for (int64_t row = 0; row < rows; ++row) {
+    const T* in = reinterpret_cast<const T*>(from) + row * row_stride;
+    if (col_stride == 1) {
+      memcpy(out, in, static_cast<size_t>(cols) * sizeof(T));
+    } else if (col_stride == 0) {
+      const T value = *in;
+      for (int64_t col = 0; col < cols; ++col) out[col] = value;
+    } else {
+      for (int64_t col = 0; col < cols; ++col) out[col] = in[col * col_stride];
+    }
+    out += cols;
+  }
+}
+
+template <typename T>
+void scatter(char* to, const char* from, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
+  const T* in = reinterpret_cast<const T*>(from);
+  for (int64_t row = 0; row < rows; ++row) {
+    T* out = reinterpret_cast<T*>(to) + row * row_stride;
+    if (col_stride == 1) {
+      memcpy(out, in, static_cast<size_t>(cols) * sizeof(T));
+    } else {
+      for (int64_t col = 0; col < cols; ++col) out[col * col_stride] = in[col];
+    }
+    in += cols;
+  }
+}
+
+#define PF_BY_SIZE(function, size, ...)                    \
+  switch (size) {                                          \
+    case 1: function<uint8_t>(__VA_ARGS__); break;         \
+    case 4: function<uint32_t>(__VA_ARGS__); break;        \
+    default: function<uint64_t>(__VA_ARGS__); break;       \
+  }
+
+void fill(char* to, const Constant& constant, int64_t n) {
+  const char* bits = reinterpret_cast<const char*>(&constant.bits);
+  PF_BY_SIZE(gather, constant.size, to, bits, 1, n, 0, 0)
+}
+
+// The tiles of one block.
+struct Tiler {
+  const Compiled* compiled;
+  const int32_t* slots;
+  const Window* inputs;
+  const Window* outputs;
+  char* memory;
+  const void** registers;  // where each register's tile is now
+  uint32_t* faults;
+  const char* cached[kMaxProgramOperands];  // what an input's slot holds: rows of `cached_cols`, all from here
+  int64_t cached_rows[kMaxProgramOperands];
+  int64_t cached_cols[kMaxProgramOperands];
+
+  char* slot(int32_t reg) const { return memory + slots[reg] * compiled->slot_bytes; }
+
+  void load(int32_t k, int64_t row, int64_t col, int64_t rows, int64_t cols) {
+    const Window& window = inputs[k];
+    const int32_t size = compiled->input_sizes[k];
+    const char* from =
+        static_cast<const char*>(window.data) + (row * window.row_stride + col * window.col_stride) * size;
+    if ((cols == 1 || window.col_stride == 1) && (rows == 1 || window.row_stride == cols)) {
+      registers[k] = from;
+      return;
+    }
+    registers[k] = slot(k);
+    if (window.row_stride == 0 && cached[k] == from && cached_cols[k] == cols && cached_rows[k] >= rows) return;
+    PF_BY_SIZE(gather, size, slot(k), from, rows, cols, window.row_stride, window.col_stride)
+    cached[k] = from;
+    cached_rows[k] = rows;
+    cached_cols[k] = cols;
+  }
+
+  char* destination(int32_t k, int64_t row, int64_t col) const {
+    const Window& window = outputs[k];
+    return static_cast<char*>(window.data) +
+           (row * window.row_stride + col * window.col_stride) * compiled->output_sizes[k];
+  }
+
+  void run(int64_t row, int64_t col, int64_t rows, int64_t cols) {
+    for (int32_t k = 0; k < compiled->ninputs; ++k) load(k, row, col, rows, cols);
+    bool written[kMaxProgramOperands];
+    for (int32_t k = 0; k < compiled->noutputs; ++k) {
+      const Window& window = outputs[k];
+      const bool dense = (cols == 1 || window.col_stride == 1) && (rows == 1 || window.row_stride == cols);
+      written[k] = dense && compiled->writes_through[k] != 0;
+      const int32_t reg = compiled->output_registers[k];
+      if (compiled->writes_through[k] != 0)
+        registers[reg] = written[k] ? destination(k, row, col) : slot(reg);
+    }
+    const Instruction* instructions = instructions_of(compiled);
+    for (int32_t i = 0; i < compiled->ninstructions; ++i) {
+      const Instruction& instruction = instructions[i];
+      const void* args[4];
+      for (int32_t j = 0; j < instruction.nargs; ++j) args[j] = registers[instruction.args[j]];
+      instruction.loop(const_cast<void*>(registers[instruction.result]), args, rows * cols, faults);
+    }
+    for (int32_t k = 0; k < compiled->noutputs; ++k) {
+      if (written[k]) continue;
+      const char* from = static_cast<const char*>(registers[compiled->output_registers[k]]);
+      char* to = destination(k, row, col);
+      if (to == from) continue;
+      PF_BY_SIZE(scatter, compiled->output_sizes[k], to, from, rows, cols, outputs[k].row_stride,
+                 outputs[k].col_stride)
+    }
+  }
+};
+
+}  // namespace
+
+int32_t program_supported(const pf_program* program, char* why, size_t why_size) {
+  if (program->ninputs > kMaxProgramOperands || program->noutputs > kMaxProgramOperands)
+    return refuse(why, why_size, "a program has at most %d inputs and outputs", kMaxProgramOperands);
+  const int32_t nregisters = program->ninputs + program->ninstrs;
+  for (int32_t reg = 0; reg < nregisters; ++reg)
+    if (tile_dtype_index(program->register_dtypes[reg]) < 0)
+      return refuse(why, why_size, "programs do not compute with %s", dtype_name(program->register_dtypes[reg]));
+  for (int32_t k = 0; k < program->noutputs; ++k)
+    if (program->outputs[k] < 0 || program->outputs[k] >= nregisters)
+      return refuse(why, why_size, "output %d is no register", k);
+  for (int32_t i = 0; i < program->ninstrs; ++i) {
+    const pf_instr& instr = program->instrs[i];
+    if (instr.nargs < 0 || instr.nargs > 4) return refuse(why, why_size, "instruction %d has %d arguments", i, instr.nargs);
+    for (int32_t j = 0; j < instr.nargs; ++j)
+      if (instr.args[j] < 0 || instr.args[j] >= program->ninputs + i)
+        return refuse(why, why_size, "instruction %d reads register %d before it is written", i, instr.args[j]);
+    double cost;
+    if (!is_constant(instr) && loop_for(program, instr, why, why_size, &cost) == nullptr) return 0;
+  }
+  return 1;
+}
+
+size_t program_state_size(const pf_program* program) {
+  const size_t ninstrs = static_cast<size_t>(program->ninstrs);
+  return sizeof(Compiled) + ninstrs * (sizeof(Instruction) + sizeof(Constant)) +
+         (ninstrs + static_cast<size_t>(program->ninputs)) * sizeof(int32_t);
+}
+
+pf_code program_prepare(const pf_program* program, void* state, pf_error* error) {
+  if (!program_supported(program, error->message, sizeof(error->message))) return PF_UNIMPLEMENTED;
+  Compiled* compiled = static_cast<Compiled*>(state);
+  memset(compiled, 0, sizeof(Compiled));
+  compiled->ninputs = program->ninputs;
+  compiled->noutputs = program->noutputs;
+  compiled->nregisters = program->ninputs + program->ninstrs;
+  Instruction* instructions = instructions_of(compiled);
+  Constant* constants = constants_of(compiled, program->ninstrs);
+  // Constants are at the head of their array and instructions close up: the slots behind both are found by ninstrs.
+  int32_t last_reader_of_inputs = -1;
+  for (int32_t i = 0; i < program->ninstrs; ++i) {
+    const pf_instr& instr = program->instrs[i];
+    const int32_t reg = program->ninputs + i;
+    if (is_constant(instr)) {
+      constants[compiled->nconstants++] = {instr.imm, reg, static_cast<int32_t>(element_size(instr.dtype))};
+      continue;
+    }
+    Instruction& instruction = instructions[compiled->ninstructions++];
+    double cost = 0;
+    instruction.loop = loop_for(program, instr, error->message, sizeof(error->message), &cost);
+    instruction.result = reg;
+    instruction.nargs = instr.nargs;
+    for (int32_t j = 0; j < instr.nargs; ++j) {
+      instruction.args[j] = instr.args[j];
+      if (instr.args[j] < program->ninputs) last_reader_of_inputs = reg;
+    }
+    compiled->cost += cost;
+  }
+  int32_t* slots = slots_of(compiled, program->ninstrs);
+  compiled->nslots = give_slots(program, slots);
+  bool copies_input = false;
+  for (int32_t k = 0; k < program->noutputs; ++k) copies_input |= program->outputs[k] < program->ninputs;
+  int64_t largest = 1;
+  for (int32_t reg = 0; reg < compiled->nregisters; ++reg)
+    largest = maximum_of(largest, element_size(program->register_dtypes[reg]));
+  for (int32_t k = 0; k < program->ninputs; ++k)
+    compiled->input_sizes[k] = static_cast<int32_t>(element_size(program->register_dtypes[k]));
+  for (int32_t k = 0; k < program->noutputs; ++k) {
+    const int32_t reg = program->outputs[k];
+    compiled->output_registers[k] = reg;
+    compiled->output_sizes[k] = static_cast<int32_t>(element_size(program->register_dtypes[reg]));
+    bool first = reg >= last_reader_of_inputs && reg >= program->ninputs && !copies_input;
+    if (first) first = !is_constant(program->instrs[reg - program->ninputs]);
+    for (int32_t earlier = 0; earlier < k; ++earlier) first = first && program->outputs[earlier] != reg;
+    compiled->writes_through[k] = first;
+  }
+  // All tiles together should leave room in a first-level cache.
+  compiled->tile = 1024;
+  while (compiled->tile > 128 && compiled->tile * largest * compiled->nslots > 20 * 1024) compiled->tile /= 2;
+  compiled->slot_bytes = compiled->tile * largest;
+  return PF_OK;
+}
+
+size_t program_scratch(const void* state) {
+  const Compiled* compiled = static_cast<const Compiled*>(state);
+  const int64_t pointers = (compiled->nregisters * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
+  return static_cast<size_t>(pointers + compiled->nslots * compiled->slot_bytes);
+}
+
+double program_cost(const void* state) { return 0.2 + static_cast<const Compiled*>(state)->cost; }
+
+pf_code program_fault(uint32_t faults, pf_error* error) {
+  if ((faults & kFaultDivision) != 0)
+    return fail(error, PF_INVALID_ARGUMENT, "integer division by zero; replace zero divisors with where() first");
+  if ((faults & kFaultCast) != 0)
+    return fail(error, PF_INVALID_ARGUMENT,
+                "cast from a float to an integer met NaN or a value out of range; clip it or replace it with where()");
+  return fail(error, PF_INVALID_ARGUMENT,
+              "an integer cannot be raised to a negative power; cast the base to a float first");
+}
+
+void program_block(const void* state, int64_t rows, int64_t cols, const Window* inputs, const Window* outputs,
+                   void* scratch, uint32_t* faults) {
+  if (rows <= 0 || cols <= 0) return;
+  const Compiled* compiled = static_cast<const Compiled*>(state);
+  Compiled* arrays = const_cast<Compiled*>(compiled);
+  const int32_t ninstrs = compiled->nregisters - compiled->ninputs;
+  const int32_t* slots = slots_of(arrays, ninstrs);
+  Tiler tiler;
+  tiler.compiled = compiled;
+  tiler.slots = slots;
+  tiler.inputs = inputs;
+  tiler.outputs = outputs;
+  tiler.registers = static_cast<const void**>(scratch);
+  tiler.memory = static_cast<char*>(scratch) +
+                 (compiled->nregisters * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
+  tiler.faults = faults;
+  for (int32_t k = 0; k < compiled->ninputs; ++k) tiler.cached[k] = nullptr;
+  for (int32_t reg = compiled->ninputs; reg < compiled->nregisters; ++reg) tiler.registers[reg] = tiler.slot(reg);
+  const Constant* constants = constants_of(arrays, ninstrs);
+  const int64_t filled = minimum_of(compiled->tile, rows * cols);
+  for (int32_t i = 0; i < compiled->nconstants; ++i) fill(tiler.slot(constants[i].reg), constants[i], filled);
+
+  const int64_t cols_per_tile = minimum_of(cols, compiled->tile);
+  const int64_t rows_per_tile = cols_per_tile < cols ? 1 : maximum_of(1, compiled->tile / cols);
+  for (int64_t row = 0; row < rows; row += rows_per_tile)
+    for (int64_t col = 0; col < cols; col += cols_per_tile)
+      tiler.run(row, col, minimum_of(rows_per_tile, rows - row), minimum_of(cols_per_tile, cols - col));
+}
+
+void epilogue_block(const void* state, const EpilogueBlock& block, void* scratch, uint32_t* faults) {
+  const Compiled* compiled = static_cast<const Compiled*>(state);
+  Window inputs[kMaxProgramOperands];
+  inputs[0] = {const_cast<void*>(block.sums), block.sums_stride, 1};
+  const auto window_at = [&block](const pf_view& view, int64_t size) {
+    int64_t offset = 0;
+    for (int32_t axis = 0; axis < view.ndim; ++axis)
+      if (view.dims[axis] != 1) offset += block.index[axis] * view.strides[axis];
+    const auto stride = [&view](int32_t axis) { return view.dims[axis] == 1 ? int64_t{0} : view.strides[axis]; };
+    return Window{static_cast<char*>(view.data) + offset * size, stride(block.row_axis), stride(block.col_axis)};
+  };
+  for (int32_t k = 1; k < compiled->ninputs; ++k)
+    inputs[k] = window_at(block.extras[k - 1], compiled->input_sizes[k]);
+  const Window output = window_at(*block.output, compiled->output_sizes[0]);
+  program_block(state, block.rows, block.cols, inputs, &output, scratch, faults);
+}
+
+}  // namespace PF_ISA
+}  // namespace pf

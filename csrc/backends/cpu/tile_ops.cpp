@@ -1,0 +1,163 @@
+#include "backends/cpu/tile_ops.h"
+
+#include <string.h>
+
+#include "backends/cpu/table.h"
+#include "kernels/scalar_ops.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace {
+
+// `ivdep`: an output tile is an argument's tile or apart from it, never shifted against it.
+template <typename Op, typename T>
+void unary_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  typedef decltype(Op::apply(T(), *faults)) Result;
+  Result* to = static_cast<Result*>(out);
+  const T* x = static_cast<const T*>(args[0]);
+  uint32_t found = 0;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = Op::apply(x[i], found);
+  *faults |= found;
+}
+
+// For float32 functions that hold up to kLargestAngle only. Whether an element takes the slow way depends on it alone.
+template <typename Op>
+void angle_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  float* to = static_cast<float*>(out);
+  const float* x = static_cast<const float*>(args[0]);
+  uint32_t beyond = 0;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) beyond |= math::absolute(x[i]) > math::kLargestAngle ? 1u : 0u;
+  if (beyond == 0) {
+    unary_tile<Op, float>(out, args, n, faults);
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i)
+    to[i] = math::absolute(x[i]) > math::kLargestAngle ? Op::apply_beyond(x[i]) : Op::apply(x[i], *faults);
+}
+
+template <typename Op, typename T>
+void binary_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  typedef decltype(Op::apply(T(), T(), *faults)) Result;
+  Result* to = static_cast<Result*>(out);
+  const T* a = static_cast<const T*>(args[0]);
+  const T* b = static_cast<const T*>(args[1]);
+  uint32_t found = 0;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = Op::apply(a[i], b[i], found);
+  *faults |= found;
+}
+
+template <typename Op, typename T>
+void ternary_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  T* to = static_cast<T*>(out);
+  const T* a = static_cast<const T*>(args[0]);
+  const T* b = static_cast<const T*>(args[1]);
+  const T* c = static_cast<const T*>(args[2]);
+  uint32_t found = 0;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) to[i] = Op::apply(a[i], b[i], c[i], found);
+  *faults |= found;
+}
+
+template <typename T>
+void where_tile(void* out, const void* const* args, int64_t n, uint32_t*) {
+  T* to = static_cast<T*>(out);
+  const uint8_t* condition = static_cast<const uint8_t*>(args[0]);
+  const T* a = static_cast<const T*>(args[1]);
+  const T* b = static_cast<const T*>(args[2]);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    const T x = a[i], y = b[i];
+    to[i] = condition[i] != 0 ? x : y;
+  }
+}
+
+template <typename Op, typename T, int kArgs>
+constexpr TileOp loop_of() {
+  if constexpr (kArgs == 1) {
+    return unary_tile<Op, T>;
+  } else if constexpr (kArgs == 2) {
+    return binary_tile<Op, T>;
+  } else {
+    return ternary_tile<Op, T>;
+  }
+}
+
+#define PF_LOOPS_FLOATS(op, nargs) nullptr, nullptr, nullptr, loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
+#define PF_LOOPS_NUMS(op, nargs)                                                                   \
+  nullptr, loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), loop_of<op, float, nargs>(), \
+      loop_of<op, double, nargs>()
+#define PF_LOOPS_ANY(op, nargs)                                                                       \
+  loop_of<op, uint8_t, nargs>(), loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(),        \
+      loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
+#define PF_RETURNS_SAME 0
+#define PF_RETURNS_BOOL 1
+
+// Specialised: sin and cos of float32.
+template <>
+constexpr TileOp loop_of<ops::sin, float, 1>() {
+  return angle_tile<ops::sin>;
+}
+template <>
+constexpr TileOp loop_of<ops::cos, float, 1>() {
+  return angle_tile<ops::cos>;
+}
+
+constexpr TileOpRow kRows[] = {
+#define SCALAR(name, nargs, result, dtypes) \
+  {#name, nargs, PF_RETURNS_##result, {PF_LOOPS_##dtypes(ops::name, nargs)}, 0.3},
+#include "kernels/scalar_ops.def"
+#undef SCALAR
+    {"where", 3, 0, {where_tile<uint8_t>, where_tile<int32_t>, where_tile<int64_t>, where_tile<float>,
+                     where_tile<double>}, 0.3},
+};
+constexpr int32_t kRowCount = sizeof(kRows) / sizeof(kRows[0]);
+
+#define PF_CASTS(From)                                                                                 \
+  {                                                                                                    \
+    unary_tile<ops::cast<uint8_t>, From>, unary_tile<ops::cast<int32_t>, From>,                        \
+        unary_tile<ops::cast<int64_t>, From>, unary_tile<ops::cast<float>, From>,                      \
+        unary_tile<ops::cast<double>, From>                                                            \
+  }
+constexpr TileOp kCasts[kTileDtypeCount][kTileDtypeCount] = {PF_CASTS(uint8_t), PF_CASTS(int32_t), PF_CASTS(int64_t),
+                                                             PF_CASTS(float), PF_CASTS(double)};
+
+constexpr ScalarOp kScalarOps[] = {
+#define SCALAR(name, nargs, result, dtypes) {#name, nargs, PF_BITS_##dtypes},
+#define PF_BITS_FLOATS (1u << PF_DTYPE_float32 | 1u << PF_DTYPE_float64)
+#define PF_BITS_NUMS (PF_BITS_FLOATS | 1u << PF_DTYPE_int32 | 1u << PF_DTYPE_int64)
+#define PF_BITS_ANY (PF_BITS_NUMS | 1u << PF_DTYPE_bool)
+#include "kernels/scalar_ops.def"
+#undef SCALAR
+    {"where", 3, PF_BITS_ANY},
+    {"const", 0, PF_BITS_ANY},
+    {"cast", 1, PF_BITS_ANY},
+};
+
+}  // namespace
+
+const TileOpRow* tile_op_rows(int32_t* count) {
+  *count = kRowCount;
+  return kRows;
+}
+
+const TileOpRow* find_tile_op(const char* name) {
+  for (const TileOpRow& row : kRows)
+    if (strcmp(row.name, name) == 0) return &row;
+  return nullptr;
+}
+
+TileOp find_cast(int32_t from, int32_t to) {
+  const int32_t i = tile_dtype_index(from), j = tile_dtype_index(to);
+  return i < 0 || j < 0 ? nullptr : kCasts[i][j];
+}
+
+const ScalarOp* scalar_op_rows(int32_t* count) {
+  *count = sizeof(kScalarOps) / sizeof(kScalarOps[0]);
+  return kScalarOps;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf

@@ -1,0 +1,158 @@
+// Reductions in one fixed order, whatever the vector width, the layout, the threads or the tile; docs/numerics.md
+// "Reductions" states it. Element r of a sequence belongs to chunk r / kReductionChunk and there to lane r % kReductionLanes; a lane
+// is a chain, the lanes of a chunk and then the chunks are combined pairwise.
+#ifndef PYFLOW_KERNELS_LANES_H
+#define PYFLOW_KERNELS_LANES_H
+
+#include "kernels/simd.h"
+#include "kernels/view.h"
+
+namespace pf {
+namespace PF_ISA {
+
+constexpr int64_t kReductionLanes = 64;
+constexpr int64_t kReductionChunk = 2048;
+constexpr int kCascadeLevels = 56;
+
+#define PF_ALWAYS_INLINE inline __attribute__((always_inline))
+
+// Operations: `apply` works on scalars and vectors; op(identity, x) == op(x, identity) == x bit for bit.
+struct Sum {
+  template <class T>
+  static constexpr T identity() {
+    return static_cast<T>(-0.0);
+  }
+  template <class V>
+  static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
+    return a + b;
+  }
+};
+
+struct Product {
+  template <class T>
+  static constexpr T identity() {
+    return T{1};
+  }
+  template <class V>
+  static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
+    return a * b;
+  }
+};
+
+template <class T>
+static constexpr T lowest_value() {
+  if constexpr (static_cast<T>(0.5) != T{0}) {
+    return -static_cast<T>(__builtin_inf());
+  } else if constexpr (static_cast<T>(-1) > T{0}) {
+    return T{0};
+  } else {
+    return static_cast<T>(T{1} << (sizeof(T) * 8 - 2)) * -2;
+  }
+}
+
+template <class T>
+static constexpr T highest_value() {
+  if constexpr (static_cast<T>(0.5) != T{0}) {
+    return static_cast<T>(__builtin_inf());
+  } else {
+    return static_cast<T>(~lowest_value<T>());
+  }
+}
+
+struct Max {
+  template <class T>
+  static constexpr T identity() {
+    return lowest_value<T>();
+  }
+  template <class V>
+  static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
+    return ((b > a) | (b != b)) ? b : a;
+  }
+};
+
+struct Min {
+  template <class T>
+  static constexpr T identity() {
+    return highest_value<T>();
+  }
+  template <class V>
+  static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
+    return ((b < a) | (b != b)) ? b : a;
+  }
+};
+
+struct Same {
+  template <class V>
+  PF_ALWAYS_INLINE V operator()(const V& v) const {
+    return v;
+  }
+};
+
+// Combines values given one by one, pairwise: the tree depends on their number alone.
+template <class T, class Op>
+struct Cascade {
+  T level[kCascadeLevels];
+  int depth = 0;
+  int64_t pushed = 0;
+
+  void push(T value) {
+    for (int64_t bits = pushed++; bits & 1; bits >>= 1) value = Op::apply(level[--depth], value);
+    level[depth++] = value;
+  }
+
+  T finish() {
+    if (depth == 0) return Op::template identity<T>();
+    T value = level[--depth];
+    while (depth > 0) value = Op::apply(level[--depth], value);
+    return value;
+  }
+};
+
+// The reduction of map(x[0..count)), count at most kReductionChunk.
+template <class Op, class Map, class T>
+__attribute__((noinline)) static T reduce_chunk(const T* x, int64_t count, const Map& map) {
+  using V = Vector<T>;
+  constexpr int64_t width = kLanes<T>;
+  constexpr int64_t vectors = kReductionLanes / width;
+  alignas(64) T lanes[kReductionLanes];
+  int64_t i = 0;
+  if (count >= kReductionLanes) {
+    V sums[vectors];
+#pragma GCC unroll 32
+    for (int64_t k = 0; k < vectors; ++k) {
+      sums[k] = map(load(x + k * width));
+    }
+    for (i = kReductionLanes; i + kReductionLanes <= count; i += kReductionLanes) {
+#pragma GCC unroll 32
+      for (int64_t k = 0; k < vectors; ++k) {
+        sums[k] = Op::apply(sums[k], map(load(x + i + k * width)));
+      }
+    }
+#pragma GCC unroll 32
+    for (int64_t k = 0; k < vectors; ++k) store(lanes + k * width, sums[k]);
+  } else {
+    for (int64_t k = 0; k < kReductionLanes; ++k) lanes[k] = Op::template identity<T>();
+  }
+  for (int64_t k = 0; i + k < count; ++k) lanes[k] = Op::apply(lanes[k], map(x[i + k]));
+#pragma GCC unroll 6
+  for (int64_t half = kReductionLanes / 2; half > 0; half /= 2) {
+    for (int64_t k = 0; k < half; ++k) lanes[k] = Op::apply(lanes[k], lanes[k + half]);
+  }
+  return lanes[0];
+}
+
+// The reduction of map(x[0..count)).
+template <class Op, class Map, class T>
+static inline T reduce_run(const T* x, int64_t count, const Map& map) {
+  if (count <= kReductionChunk) return reduce_chunk<Op>(x, count, map);
+  Cascade<T, Op> cascade;
+  for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
+    cascade.push(reduce_chunk<Op>(x + begin, count - begin < kReductionChunk ? count - begin : kReductionChunk, map));
+  }
+  return cascade.finish();
+}
+
+}  // namespace PF_ISA
+}  // namespace pf
+
+#endif

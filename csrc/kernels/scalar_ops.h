@@ -1,0 +1,248 @@
+// One functor per row of scalar_ops.def: `apply` takes arguments of one dtype and returns the result; what may go
+// wrong is or-ed into `faults` (see Fault). bool is uint8_t holding 0 or 1.
+#ifndef PYFLOW_KERNELS_SCALAR_OPS_H
+#define PYFLOW_KERNELS_SCALAR_OPS_H
+
+#include "kernels/program.h"
+#include "kernels/scalar_math.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace ops {
+
+template <typename T>
+struct Unsigned {
+  typedef T type;
+};
+template <>
+struct Unsigned<int32_t> {
+  typedef uint32_t type;
+};
+template <>
+struct Unsigned<int64_t> {
+  typedef uint64_t type;
+};
+// The type to calculate in: integers wrap.
+template <typename T>
+using Wrapping = typename Unsigned<T>::type;
+
+template <typename T>
+constexpr bool kIsFloat = T(0.5) != T(0);
+
+#define PF_UNARY(name, ...)                                    \
+  struct name {                                                \
+    template <typename T>                                      \
+    PF_MEMBER auto apply(T x, uint32_t& faults) {              \
+      (void)faults;                                            \
+      __VA_ARGS__                                              \
+    }                                                          \
+  };
+#define PF_BINARY(name, ...)                                   \
+  struct name {                                                \
+    template <typename T>                                      \
+    PF_MEMBER auto apply(T a, T b, uint32_t& faults) {         \
+      (void)faults;                                            \
+      __VA_ARGS__                                              \
+    }                                                          \
+  };
+#ifdef __CUDACC__
+#define PF_MEMBER static __device__ __forceinline__
+#else
+#define PF_MEMBER __attribute__((always_inline)) static inline
+#endif
+
+PF_UNARY(neg, return static_cast<T>(kIsFloat<T> ? -x : T(Wrapping<T>(0) - Wrapping<T>(x)));)
+PF_UNARY(abs, {
+  if constexpr (kIsFloat<T>) {
+    return math::absolute(x);
+  } else {
+    return x < 0 ? static_cast<T>(Wrapping<T>(0) - Wrapping<T>(x)) : x;
+  }
+})
+PF_UNARY(sign, {
+  const T unit = x > T(0) ? T(1) : x < T(0) ? T(-1) : T(0);
+  return x != x ? x : unit;
+})
+PF_UNARY(square, return static_cast<T>(Wrapping<T>(x) * Wrapping<T>(x));)
+PF_UNARY(sqrt, return math::square_root(x);)
+PF_UNARY(rsqrt, return T(1) / math::square_root(x);)
+PF_UNARY(reciprocal, return T(1) / x;)
+PF_UNARY(exp, return math::exponential(x);)
+PF_UNARY(expm1, return math::exponential_minus_one(x);)
+PF_UNARY(log, return math::logarithm(x);)
+PF_UNARY(log1p, return math::logarithm_plus_one(x);)
+PF_UNARY(tanh, return math::hyperbolic_tangent(x);)
+PF_UNARY(erf, return math::error_function(x);)
+PF_UNARY(sigmoid, return math::logistic(x);)
+PF_UNARY(softplus, {
+  const T tail = math::logarithm_plus_one(math::exponential(-math::absolute(x)));
+  return (x < T(0) ? T(0) : x) + tail;
+})
+PF_UNARY(relu, return x < T(0) ? T(0) : x;)
+PF_UNARY(gelu, {
+  const T y = x * math::normal_cdf(x);
+  return x < T(-1e30) ? T(-0.0) : y;
+})
+PF_UNARY(gelu_tanh, {
+  // (1 + tanh(u)) / 2 is the logistic function of 2u.
+  const T u = T(1.5957691216057308) * (x + T(0.044715) * x * x * x);
+  const T y = x * math::logistic(u);
+  return x < T(-1e10) ? T(-0.0) : y;
+})
+PF_UNARY(silu, {
+  const T y = x * math::logistic(x);
+  return x < T(-1e30) ? T(-0.0) : y;
+})
+PF_UNARY(isnan, return static_cast<uint8_t>(x != x);)
+PF_UNARY(isinf, return static_cast<uint8_t>(math::absolute(x) == static_cast<T>(__builtin_inf()));)
+PF_UNARY(isfinite, return static_cast<uint8_t>(math::absolute(x) < static_cast<T>(__builtin_inf()));)
+PF_UNARY(logical_not, return static_cast<uint8_t>(x == T(0));)
+
+#define PF_BY_WIDTH(name, of_float, of_double)                                                  \
+  struct name {                                                                                 \
+    PF_MEMBER float apply(float x, uint32_t&) { return of_float; }                              \
+    PF_MEMBER double apply(double x, uint32_t&) { return of_double; }                           \
+  };
+PF_BY_WIDTH(floor, __builtin_floorf(x), __builtin_floor(x))
+PF_BY_WIDTH(ceil, __builtin_ceilf(x), __builtin_ceil(x))
+PF_BY_WIDTH(round, __builtin_rintf(x), __builtin_rint(x))
+PF_BY_WIDTH(trunc, __builtin_truncf(x), __builtin_trunc(x))
+// float32 holds up to kLargestAngle; the tile loop hands what lies beyond to `apply_beyond`.
+struct sin {
+  PF_MEMBER float apply(float x, uint32_t&) { return math::sine(x, 0); }
+  PF_MEMBER double apply(double x, uint32_t&) { return __builtin_sin(x); }
+  PF_MEMBER float apply_beyond(float x) { return __builtin_sinf(x); }
+};
+struct cos {
+  PF_MEMBER float apply(float x, uint32_t&) { return math::sine(x, 1); }
+  PF_MEMBER double apply(double x, uint32_t&) { return __builtin_cos(x); }
+  PF_MEMBER float apply_beyond(float x) { return __builtin_cosf(x); }
+};
+
+PF_BINARY(add, return static_cast<T>(Wrapping<T>(a) + Wrapping<T>(b));)
+PF_BINARY(sub, return static_cast<T>(Wrapping<T>(a) - Wrapping<T>(b));)
+PF_BINARY(mul, return static_cast<T>(Wrapping<T>(a) * Wrapping<T>(b));)
+
+// Towards zero; a divisor of 0 or -1 never reaches the machine's division.
+template <typename T>
+PF_FUNCTION T divide_integers(T a, T b, uint32_t& faults) {
+  faults |= b == 0 ? kFaultDivision : 0u;
+  const bool special = b == 0 || b == -1;
+  const T quotient = a / (special ? T(1) : b);
+  return b == -1 ? static_cast<T>(Wrapping<T>(0) - Wrapping<T>(a)) : b == 0 ? T(0) : quotient;
+}
+
+PF_FUNCTION float remainder_of(float a, float b) { return __builtin_fmodf(a, b); }
+PF_FUNCTION double remainder_of(double a, double b) { return __builtin_fmod(a, b); }
+
+// The remainder with the divisor's sign, as in Python.
+template <typename T>
+PF_FUNCTION T modulo(T a, T b, uint32_t& faults) {
+  if constexpr (kIsFloat<T>) {
+    const T remainder = remainder_of(a, b);
+    if (b == T(0)) return remainder;
+    if (remainder == T(0)) return math::with_sign(T(0), b);
+    return (b < T(0)) != (remainder < T(0)) ? remainder + b : remainder;
+  } else {
+    const T quotient = divide_integers(a, b, faults);
+    const T remainder = static_cast<T>(Wrapping<T>(a) - Wrapping<T>(quotient) * Wrapping<T>(b));
+    const T fixed = remainder != 0 && ((remainder < 0) != (b < 0)) ? remainder + b : remainder;
+    return b == 0 ? T(0) : fixed;
+  }
+}
+
+template <typename T>
+PF_FUNCTION T floor_divide(T a, T b, uint32_t& faults) {
+  if constexpr (kIsFloat<T>) {
+    if (b == T(0)) return a / b;
+    const T remainder = remainder_of(a, b);
+    T quotient = (a - remainder) / b;
+    if (remainder != T(0) && (b < T(0)) != (remainder < T(0))) quotient -= T(1);
+    if (quotient == T(0)) return math::with_sign(T(0), a / b);
+    const T whole = floor::apply(quotient, faults);
+    return quotient - whole > T(0.5) ? whole + T(1) : whole;
+  } else {
+    const T quotient = divide_integers(a, b, faults);
+    const T remainder = static_cast<T>(Wrapping<T>(a) - Wrapping<T>(quotient) * Wrapping<T>(b));
+    return b != 0 && remainder != 0 && ((remainder < 0) != (b < 0)) ? quotient - 1 : quotient;
+  }
+}
+
+PF_FUNCTION float power(float a, float b, uint32_t&) { return __builtin_powf(a, b); }
+PF_FUNCTION double power(double a, double b, uint32_t&) { return __builtin_pow(a, b); }
+template <typename T>
+PF_FUNCTION T power(T a, T b, uint32_t& faults) {
+  faults |= b < 0 ? kFaultPower : 0u;
+  Wrapping<T> base = static_cast<Wrapping<T>>(a), result = 1;
+  for (Wrapping<T> left = b < 0 ? 0 : static_cast<Wrapping<T>>(b); left != 0; left >>= 1) {
+    if ((left & 1) != 0) result *= base;
+    base *= base;
+  }
+  return static_cast<T>(result);
+}
+
+PF_BINARY(div, {
+  if constexpr (kIsFloat<T>) {
+    return a / b;
+  } else {
+    return divide_integers(a, b, faults);
+  }
+})
+PF_BINARY(floordiv, return floor_divide(a, b, faults);)
+PF_BINARY(mod, return modulo(a, b, faults);)
+PF_BINARY(pow, return power(a, b, faults);)
+// NaN wins; of two NaNs the first.
+PF_BINARY(minimum, {
+  const T smaller = b < a || b != b ? b : a;
+  return a != a ? a : smaller;
+})
+PF_BINARY(maximum, {
+  const T larger = b > a || b != b ? b : a;
+  return a != a ? a : larger;
+})
+PF_BINARY(equal, return static_cast<uint8_t>(a == b);)
+PF_BINARY(not_equal, return static_cast<uint8_t>(a != b);)
+PF_BINARY(less, return static_cast<uint8_t>(a < b);)
+PF_BINARY(less_equal, return static_cast<uint8_t>(a <= b);)
+PF_BINARY(greater, return static_cast<uint8_t>(a > b);)
+PF_BINARY(greater_equal, return static_cast<uint8_t>(a >= b);)
+PF_BINARY(logical_and, return static_cast<uint8_t>((a != T(0)) & (b != T(0)));)
+PF_BINARY(logical_or, return static_cast<uint8_t>((a != T(0)) | (b != T(0)));)
+PF_BINARY(logical_xor, return static_cast<uint8_t>((a != T(0)) ^ (b != T(0)));)
+
+struct clip {
+  template <typename T>
+  PF_MEMBER T apply(T x, T low, T high, uint32_t& faults) {
+    return minimum::apply(maximum::apply(x, low, faults), high, faults);
+  }
+};
+
+// Float to integer: truncates; NaN and what does not fit is a fault and gives 0. Integers wrap; bool is x != 0.
+template <typename To>
+struct cast {
+  template <typename From>
+  PF_MEMBER To apply(From x, uint32_t& faults) {
+    if constexpr (sizeof(To) == 1) {
+      return static_cast<To>(x != From(0));
+    } else if constexpr (kIsFloat<From> && !kIsFloat<To>) {
+      // The first From at or above the limit; below it every From truncates into To, but for the least ones.
+      constexpr From kLimit = sizeof(To) == 4 ? From(2147483648.0) : From(9223372036854775808.0);
+      const bool above = sizeof(From) == 8 && sizeof(To) == 4 ? x > From(-2147483649.0) : x >= -kLimit;
+      const bool fits = above & (x < kLimit);
+      faults |= fits ? 0u : static_cast<uint32_t>(kFaultCast);
+      return static_cast<To>(fits ? x : From(0));
+    } else {
+      return static_cast<To>(x);
+    }
+  }
+};
+
+#undef PF_UNARY
+#undef PF_BINARY
+#undef PF_BY_WIDTH
+
+}  // namespace ops
+}  // namespace PF_ISA
+}  // namespace pf
+
+#endif
