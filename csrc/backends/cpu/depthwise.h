@@ -1,4 +1,4 @@
-/* Depthwise convolution: each target channel reads one source channel. Same order of taps, same factor of 0 outside
+/* Depthwise convolution: target channel i reads source channel i alone. Same order of taps, same factor of 0 outside
  * the source, so the same bits as the product of gathered windows. */
 #ifndef PYFLOW_BACKENDS_CPU_DEPTHWISE_H
 #define PYFLOW_BACKENDS_CPU_DEPTHWISE_H
@@ -19,15 +19,14 @@ struct DepthwiseWeights {
   int64_t row_stride, column_stride, channel_stride;
 };
 
-static inline bool is_depthwise(const Convolution& conv) { return conv.channels == 1 && conv.groups > 1; }
+static inline bool is_depthwise(const Convolution& conv) { return conv.channels == 1 && conv.columns == 1 && conv.groups > 1; }
 
 static inline int64_t depthwise_blocks(const Convolution& conv) {
   return maximum_of(1, ceildiv(conv.pixels, kDepthwisePixels));
 }
 
 static inline int64_t depthwise_tasks(const Convolution& conv) {
-  const int64_t channels = conv.groups * conv.columns;
-  return conv.pixels == 0 || channels == 0 ? 0 : depthwise_blocks(conv) * ceildiv(channels, gemm::kPanel);
+  return conv.pixels == 0 ? 0 : depthwise_blocks(conv) * ceildiv(conv.groups, gemm::kPanel);
 }
 
 /* Thread scratch: weights of a panel of channels, sums of a block, the epilogue's own. */
@@ -46,9 +45,7 @@ template <typename T>
 static inline const T* depthwise_source(const Convolution& conv, const T* source, int64_t channel, int64_t channels,
                                         bool in_place, T* buffer) {
   if (in_place) return source + channel;
-  for (int64_t j = 0; j < channels; ++j) {
-    buffer[j] = source[(channel + j) / conv.columns * conv.source_strides[3]];
-  }
+  for (int64_t j = 0; j < channels; ++j) buffer[j] = source[(channel + j) * conv.source_strides[3]];
   return buffer;
 }
 
@@ -61,8 +58,8 @@ static void depthwise_block(const Convolution& conv, const DepthwiseScratch& par
   const int64_t pixel = gemm::part_begin(conv.pixels, blocks, task % blocks);
   const int64_t rows = gemm::part_begin(conv.pixels, blocks, task % blocks + 1) - pixel;
   const int64_t channel = task / blocks * gemm::kPanel;
-  const int64_t channels = minimum_of(gemm::kPanel, conv.groups * conv.columns - channel);
-  const bool in_place = conv.columns == 1 && conv.source_strides[3] == 1 && channels == gemm::kPanel;
+  const int64_t channels = minimum_of(gemm::kPanel, conv.groups - channel);
+  const bool in_place = conv.source_strides[3] == 1 && channels == gemm::kPanel;
   const int64_t* strides = conv.source_strides;
   const WindowAxis& vertical = conv.vertical;
   const WindowAxis& horizontal = conv.horizontal;
@@ -85,14 +82,15 @@ static void depthwise_block(const Convolution& conv, const DepthwiseScratch& par
     const T* image = source + at.image * strides[0];
     const T* weight = packed;
     const bool inside = vertical.inside(at.row) && horizontal.inside(at.column);
-    const T* corner = image + (at.row * vertical.step + vertical.origin) * strides[1] +
+    const int64_t corner = (at.row * vertical.step + vertical.origin) * strides[1] +
                       (at.column * horizontal.step + horizontal.origin) * strides[2];
     for (int64_t y = 0; y < vertical.taps; ++y) {
       for (int64_t x = 0; x < horizontal.taps; ++x, weight += gemm::kPanel) {
         const T* from = zeros;
         if (inside) {
-          from = depthwise_source(conv, corner + y * vertical.tap_step * strides[1] + x * horizontal.tap_step * strides[2],
-                                  channel, channels, in_place, buffer);
+          const int64_t offset =
+              corner + y * vertical.tap_step * strides[1] + x * horizontal.tap_step * strides[2];
+          from = depthwise_source(conv, image + offset, channel, channels, in_place, buffer);
         } else {
           const int64_t row = vertical.at(at.row, y);
           const int64_t column = horizontal.at(at.column, x);
