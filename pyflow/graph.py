@@ -240,10 +240,8 @@ class Value(Operators):
         return call("transpose", self)
 
     def eval(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> Any:
-        """``session.run(self, feed_dict)``."""
-        if session is None:
-            raise FailedPreconditionError(message("eval", "no session was given", user_origin(), "pass session="))
-        return session.run(self, feed_dict)
+        """``session.run(self, feed_dict)``; the session of the innermost ``with`` unless given."""
+        return _session_for("eval", session).run(self, feed_dict)
 
     def __repr__(self) -> str:
         origin = f" {self.node.origin}" if self.node.origin else ""
@@ -296,9 +294,7 @@ class Node:
 
     def run(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> None:
         """``session.run(self, feed_dict)``: runs the op for its effect."""
-        if session is None:
-            raise FailedPreconditionError(message("run", "no session was given", user_origin(), "pass session="))
-        session.run(self, feed_dict)
+        _session_for("run", session).run(self, feed_dict)
 
     def __repr__(self) -> str:
         return f"<pf.Node {self.name or '?'} = {self.op.name}({', '.join(v.name for v in self.inputs)})>"
@@ -325,6 +321,7 @@ class Builder(Protocol):
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.builders: list[Builder] = []
+        self.sessions: list[Any] = []
 
 
 _stack = _Stack()
@@ -347,6 +344,27 @@ def building(builder: Builder) -> Iterator[None]:
         yield
     finally:
         _stack.builders.pop()
+
+
+def enter_session(session: Any) -> None:
+    """``session`` is what ``value.eval()`` uses, on this thread, until it is left."""
+    _stack.sessions.append(session)
+
+
+def leave_session(session: Any = None) -> None:
+    """Leaves ``session`` (default: the innermost)."""
+    if session is None:
+        _stack.sessions.pop()
+    else:
+        _stack.sessions = [entry for entry in _stack.sessions if entry is not session]
+
+
+def _session_for(op: str, given: Any) -> Any:
+    if given is None and not _stack.sessions:
+        raise FailedPreconditionError(
+            message(op, "there is no session", user_origin(), "use it inside `with pf.Session():`, or pass session=")
+        )
+    return given if given is not None else _stack.sessions[-1]
 
 
 def get_default_graph() -> Graph:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
-from typing import Any
+import ctypes
+from dataclasses import dataclass
 
 from pyflow.errors import InvalidArgumentError, message, user_origin
 
@@ -50,9 +49,12 @@ class CancelToken:
     """``token.cancel()``, from any thread, stops the runs that were given it; variables stay as they were."""
 
     def __init__(self) -> None:
-        import ctypes
-
         self.flag = ctypes.c_int32(0)
+
+    @property
+    def address(self) -> int:
+        """Of the flag, for the native code that polls it."""
+        return ctypes.addressof(self.flag)
 
     def cancel(self) -> None:
         self.flag.value = 1
@@ -82,4 +84,3 @@ class SessionStats:
     compiles: int = 0
     runs: int = 0
     evictions: int = 0
-    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)

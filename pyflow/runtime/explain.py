@@ -1,0 +1,111 @@
+"""Tables that tell what a plan does and what memory it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pyflow.plan import Plan, Step, View
+
+if TYPE_CHECKING:
+    from pyflow.runtime.executable import Executable
+    from pyflow.runtime.target import BackendTarget
+
+
+@dataclass(frozen=True)
+class ExplainRow:
+    """One step of the plan."""
+
+    phase: str
+    """``run``, or ``prepare`` for what is computed once and kept."""
+    kernel: str
+    backend: str
+    result: str
+    origin: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a run does, step by step; ``print`` it."""
+
+    rows: tuple[ExplainRow, ...]
+    passes: tuple[str, ...]
+    commits: tuple[str, ...]
+
+    def __str__(self) -> str:
+        table = Table("", "kernel", "on", "result", "from", "why", title=f"{len(self.rows)} steps", title_justify="left")
+        for index, row in enumerate(self.rows):
+            mark = str(index) if row.phase == "run" else "prepare"
+            table.add_row(mark, row.kernel, row.backend, row.result, row.origin, row.note)
+        lines = [render(table)]
+        if self.commits:
+            lines.append("writes: " + "; ".join(self.commits))
+        lines.append("passes: " + ", ".join(self.passes))
+        return "\n".join(lines)
+
+
+def render(table: Table, width: int = 120) -> str:
+    """The table as text of at most ``width`` columns."""
+    text = StringIO()
+    Console(file=text, width=width, color_system=None).print(table)
+    return text.getvalue().rstrip()
+
+
+def _shown(view: View) -> str:
+    return f"{view.dtype}[{','.join(map(str, view.dims))}]"
+
+
+def _note(step: Step) -> str:
+    if not step.programs:
+        return step.text
+    names = [instr.op for instr in step.programs[0].instrs if instr.op != "const"]
+    joined = " ".join(names)
+    kind = "fused" if step.kernel == "elementwise" else "epilogue"
+    return f"{kind}: {joined}" if names else ""
+
+
+def _rows(plan: Plan, body: int, phase: str) -> list[ExplainRow]:
+    return [
+        ExplainRow(phase, s.kernel, s.backend, ", ".join(map(_shown, s.outputs)) or "-", s.origin, _note(s))
+        for s in plan.bodies[body]
+    ]
+
+
+def explain_plan(executable: Executable, target: BackendTarget) -> Explanation:
+    """The plan of ``executable`` as rows."""
+    plan = executable.compiled.plan
+    entry = plan.entries[0]
+    rows = [row for prepare in entry.prepares for row in _rows(plan, prepare.body, "prepare")]
+    rows += _rows(plan, entry.body, "run")
+    commits = tuple(
+        f"{plan.buffers[c.variable].name} ({'in place' if c.source.buffer == c.variable else 'at the end'})"
+        for c in entry.commits
+    )
+    return Explanation(tuple(rows), tuple(str(record) for record in executable.compiled.records), commits)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Memory of a run at given sizes, in bytes."""
+
+    peak: int
+    """The arena: temporaries and scratch."""
+    scratch: int
+    buffers: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of(cls, native: Mapping[str, Any]) -> MemoryPlan:
+        rows: Sequence[Mapping[str, Any]] = native["buffers"]
+        return cls(int(native["peak"]), int(native["scratch"]), tuple(rows))
+
+    def __str__(self) -> str:
+        table = Table("buffer", "kind", "bytes", "slot", "offset", title=f"arena: {self.peak:,} bytes, of them scratch {self.scratch:,}", title_justify="left")
+        for row in self.buffers:
+            table.add_row(str(row["name"]), str(row["kind"]), f"{row['bytes']:,}", str(row["slot"]), str(row["offset"]))
+        return render(table)

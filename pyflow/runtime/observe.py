@@ -1,0 +1,98 @@
+"""Looking at a run step by step: the timeline, and the search for the first NaN."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pyflow.errors import FailedPreconditionError, message
+
+
+@dataclass(frozen=True)
+class TraceEvent:
+    """One step: times in nanoseconds of a monotonic clock."""
+
+    step: int
+    kernel: str
+    origin: str
+    begin: int
+    end: int
+    shapes: tuple[str, ...]
+
+
+@dataclass
+class Trace:
+    """What ``RunOptions(trace=True)`` records."""
+
+    events: list[TraceEvent] = field(default_factory=list)
+
+    def __call__(
+        self, step: int, kernel: str, origin: str, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], begin: int, end: int
+    ) -> None:
+        shapes = tuple(f"{array.dtype}{list(array.shape)}" for array in (*inputs, *outputs))
+        self.events.append(TraceEvent(step, kernel, origin, begin, end, shapes))
+
+    def to_json(self) -> str:
+        """The Trace Event format, which Perfetto and chrome://tracing open."""
+        start = min((event.begin for event in self.events), default=0)
+        return json.dumps(
+            {
+                "traceEvents": [
+                    {
+                        "name": event.kernel,
+                        "ph": "X",
+                        "ts": (event.begin - start) / 1e3,
+                        "dur": (event.end - event.begin) / 1e3,
+                        "pid": 1,
+                        "tid": 1,
+                        "args": {"origin": event.origin, "operands": ", ".join(event.shapes), "step": event.step},
+                    }
+                    for event in self.events
+                ],
+                "displayTimeUnit": "ns",
+            }
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes :meth:`to_json` to ``path``."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.to_json())
+
+
+class NumericsCheck:
+    """Stops a run at the first step whose floating outputs hold NaN or inf."""
+
+    def __call__(
+        self, step: int, kernel: str, origin: str, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], begin: int, end: int
+    ) -> None:
+        for array in outputs:
+            if array.dtype.kind != "f" or np.isfinite(array).all():
+                continue
+            nans, infs = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+            raise FailedPreconditionError(
+                message(
+                    kernel,
+                    f"the first step with a result that is not finite: {nans} NaN and {infs} inf of {array.size} in "
+                    f"{array.dtype}{list(array.shape)}   ({origin})",
+                    None,
+                    "its inputs were " + ("; ".join(statistics(entry) for entry in inputs) or "none"),
+                )
+            )
+
+
+def statistics(array: np.ndarray) -> str:
+    """dtype, shape and range of an array in one line."""
+    head = f"{array.dtype}{list(array.shape)}"
+    if array.size == 0 or array.dtype.kind not in "iuf":
+        return head
+    finite = array[np.isfinite(array)]
+    if not finite.size:
+        return f"{head} with no finite entry"
+    return (
+        f"{head} min {finite.min():.6g} max {finite.max():.6g} mean {finite.mean(dtype=np.float64):.6g} "
+        f"not finite {array.size - finite.size}"
+    )
