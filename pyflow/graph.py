@@ -397,6 +397,8 @@ class Graph:
         """The placeholders, in order."""
         self.outputs: list[Value] = []
         """What ``session.run(None)`` fetches; set it to declare the graph's results."""
+        self.saved: dict[str, np.ndarray] = {}
+        """Values that variables had when the graph was saved; a Session with a new State starts from them."""
         self.seed: int | None = None
         """Of the generator that ops without a seed draw from; None: from the operating system."""
         self.finalized = False

@@ -40,6 +40,9 @@ class Session:
         self.graph = graph or get_default_graph()
         self.config = config or SessionConfig()
         self.state = state or State()
+        for name, value in self.graph.saved.items():
+            if not self.state.has(name):
+                self.state.set(name, value)
         self.stats = SessionStats()
         self.last_trace: Trace | None = None
         self.target = BackendTarget(self.config.device, self.config.numerics, self.config.allow_fallback)
