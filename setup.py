@@ -18,6 +18,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 SOURCE = Path("csrc")
@@ -99,12 +100,16 @@ def is_current(target: Path, command: list[str], sources: list[Path]) -> bool:
     return all(source.exists() and source.stat().st_mtime_ns < made for source in sources)
 
 
-def run(target: Path, command: list[str]) -> None:
+def run(target: Path, command: list[str]) -> bool:
+    """Makes ``target`` under another name first, so that an interrupted build leaves no half of it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    record = target.with_suffix(".command")
-    record.unlink(missing_ok=True)
-    subprocess.run(command, check=True, cwd=ROOT)
-    record.write_text(shlex.join(command))
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    if subprocess.run([*command, "-o", str(partial)], cwd=ROOT).returncode != 0:
+        partial.unlink(missing_ok=True)
+        return False
+    target.with_suffix(".command").write_text(shlex.join(command))
+    partial.replace(target)
+    return True
 
 
 def dependencies(unit: Unit) -> list[Path]:
@@ -116,30 +121,41 @@ def dependencies(unit: Unit) -> list[Path]:
     return [Path(name) for name in text.split(":", 1)[1].split()]
 
 
-def compile_unit(unit: Unit) -> None:
-    command = [*compiler(), *unit.flags, "-MMD", "-c", str(unit.source), "-o", str(unit.object)]
-    if not is_current(unit.object, command, dependencies(unit)):
-        print("compiling", unit.object, flush=True)
-        run(unit.object, command)
+def compile_unit(unit: Unit) -> bool:
+    """False if the compiler failed."""
+    listing = ["-MMD", "-MF", str(unit.object.with_suffix(".d"))]
+    command = [*compiler(), *unit.flags, *listing, "-c", str(unit.source)]
+    if is_current(unit.object, command, dependencies(unit)):
+        return True
+    print("compiling", unit.object, flush=True)
+    return run(unit.object, command)
+
+
+def build_library(all_units: list[Unit], library: Path) -> None:
+    """Compiles what is not current, all of it even if one fails, and links."""
+    jobs = int(os.environ.get("MAX_JOBS", "0")) or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(jobs) as pool:
+        made = list(pool.map(compile_unit, all_units))
+    failed = [str(unit.source) for unit, good in zip(all_units, made, strict=True) if not good]
+    if failed:
+        raise CompileError("cannot compile " + ", ".join(dict.fromkeys(failed)))
+    objects = [unit.object for unit in all_units]
+    command = [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects)]
+    if not is_current(library, command, objects):
+        print("linking", library, flush=True)
+        if not run(library, command):
+            raise CompileError(f"cannot link {library}")
 
 
 class BuildExtension(build_ext):
     def build_extension(self, extension: Extension) -> None:
         os.chdir(ROOT)
         build = Path("build") / "-".join(["objects", *os.environ.get("PYFLOW_SANITIZE", "").split(",")]).rstrip("-")
-        all_units = units(build)
-        jobs = int(os.environ.get("MAX_JOBS", "0")) or len(os.sched_getaffinity(0))
-        with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(compile_unit, all_units))
-        objects = [unit.object for unit in all_units]
         library = build / "_core.so"
-        command = [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects), "-o", str(library)]
-        if not is_current(library, command, objects):
-            print("linking", library, flush=True)
-            run(library, command)
+        build_library(units(build), library)
         target = Path(self.get_ext_fullpath(extension.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
+        partial = target.with_name(f"{target.name}.{os.getpid()}")
         shutil.copy2(library, partial)
         partial.replace(target)
 
@@ -156,7 +172,8 @@ class BuildPython(build_py):
                 shutil.copy2(header, target)
 
 
-setup(
-    ext_modules=[Extension("pyflow._core", [str(path) for path in (*kernel_sources(), *plain_sources())])],
-    cmdclass={"build_ext": BuildExtension, "build_py": BuildPython},
-)
+if __name__ == "__main__":
+    setup(
+        ext_modules=[Extension("pyflow._core", [str(path) for path in (*kernel_sources(), *plain_sources())])],
+        cmdclass={"build_ext": BuildExtension, "build_py": BuildPython},
+    )
