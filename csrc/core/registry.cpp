@@ -71,7 +71,7 @@ std::vector<std::string> Registry::load_plugin(const std::string& path) {
   }
   if (kernels) {
     for (int32_t index = 0; const pf_kernel* kernel = kernels(index); ++index) {
-      cpu_add_kernel(kernel);
+      if (std::string why = add_kernel(kernel); !why.empty()) throw Error(PF_INVALID_ARGUMENT, why);
       added.push_back(kernel->name);
     }
   }
