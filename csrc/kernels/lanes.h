@@ -1,6 +1,6 @@
 // Reductions in one fixed order, whatever the vector width, the layout, the threads or the tile; docs/numerics.md
-// "Reductions" states it. Element r of a sequence belongs to chunk r / kReductionChunk and there to lane r % kReductionLanes; a lane
-// is a chain, the lanes of a chunk and then the chunks are combined pairwise.
+// "Reductions" states it. Element r of a sequence belongs to chunk r / kReductionChunk and there to lane r %
+// kReductionLanes; a lane is a chain, the lanes of a chunk and then the chunks are combined pairwise.
 #ifndef PYFLOW_KERNELS_LANES_H
 #define PYFLOW_KERNELS_LANES_H
 

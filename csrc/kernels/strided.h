@@ -111,7 +111,9 @@ struct Position {
   void next(const Loops<N>& loops) { advance(loops, 1); }
 
   // Elements left on the innermost loop.
-  int64_t run(const Loops<N>& loops) const { return loops.ndim == 0 ? 1 : loops.dims[loops.ndim - 1] - index[loops.ndim - 1]; }
+  int64_t run(const Loops<N>& loops) const {
+    return loops.ndim == 0 ? 1 : loops.dims[loops.ndim - 1] - index[loops.ndim - 1];
+  }
 };
 
 // Dims [begin, end) of a view, merged, in logical order.

@@ -62,6 +62,18 @@ static inline bool axis_in(const pf_step* step, int32_t index, int32_t ndim, cha
   return false;
 }
 
+// True if two views have the same dims; else `error` is filled.
+static inline bool same_dims(const pf_view& a, const pf_view& b, pf_error* error) {
+  bool same = a.ndim == b.ndim;
+  for (int32_t i = 0; same && i < a.ndim; ++i) {
+    if (a.dims[i] == b.dims[i]) continue;
+    same = false;
+    fail(error, PF_INVALID_ARGUMENT, "dim %d of the result is %lld; expected %lld", i,
+         static_cast<long long>(b.dims[i]), static_cast<long long>(a.dims[i]));
+  }
+  return same;
+}
+
 // One phase: `items` cut into tasks of `per_task`, at least one task.
 static inline pf_code one_phase_of(pf_partition* partition, int64_t items, int64_t per_task, double cost) {
   return one_phase(partition, maximum_of(1, ceildiv(items, per_task)), cost);

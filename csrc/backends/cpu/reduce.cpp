@@ -82,7 +82,8 @@ static void plan_walk(const pf_view& x, const pf_view& y, ReduceWalk* walk) {
 }
 
 template <class Op, class T>
-__attribute__((noinline)) static T reduce_chunks(const T* x, const ReduceWalk& walk, int64_t first_chunk, int64_t last_chunk, T* buffer) {
+__attribute__((noinline)) static T reduce_chunks(const T* x, const ReduceWalk& walk, int64_t first_chunk,
+                                                 int64_t last_chunk, T* buffer) {
   const Loops<1>& reduced = walk.reduced;
   const int64_t end = minimum_of(walk.length, last_chunk * kReductionChunk);
   const int64_t begin = first_chunk * kReductionChunk;
@@ -116,8 +117,8 @@ static inline void combine_columns(T* __restrict into, const T* __restrict from,
 // The same for `count` columns, `stride` apart: answers a row of them inside `scratch`, which holds kReductionLanes +
 // kCascadeLevels rows.
 template <class Op, class T>
-__attribute__((noinline)) static const T* reduce_columns(const T* x, const ReduceWalk& walk, int64_t first_chunk, int64_t last_chunk,
-                               int64_t count, T* scratch) {
+__attribute__((noinline)) static const T* reduce_columns(const T* x, const ReduceWalk& walk, int64_t first_chunk,
+                                                         int64_t last_chunk, int64_t count, T* scratch) {
   const int64_t stride = walk.column_strides[0];
   T* const lanes = scratch;
   T* const levels = scratch + kReductionLanes * kTile<T>;
@@ -254,9 +255,9 @@ static pf_code run_typed(const pf_call* call, const pf_task* task, pf_error* err
 
 template <class R>
 static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
-#define PF_CASE(dtype, type)                                                 \
-  if constexpr ((R::kDtypes & dtype_bit(PF_DTYPE_##dtype)) != 0) {           \
-    if (call->inputs[0].dtype == PF_DTYPE_##dtype) return run_typed<R, type>(call, task, error); \
+#define PF_CASE(name, type)                                                                     \
+  if constexpr ((R::kDtypes & dtype_bit(PF_DTYPE_##name)) != 0) {                               \
+    if (call->inputs[0].dtype == PF_DTYPE_##name) return run_typed<R, type>(call, task, error); \
   }
   PF_CASE(float32, float)
   PF_CASE(float64, double)

@@ -1,0 +1,159 @@
+// copy: any strides, any element of 1 to 16 bytes.
+#include "backends/cpu/operands.h"
+#include "kernels/strided.h"
+
+namespace pf {
+namespace PF_ISA {
+
+constexpr int64_t kCopyTaskBytes = 64 * 1024;
+constexpr int64_t kTransposeTile = 64;
+
+struct Bytes16 {
+  uint64_t halves[2];
+};
+
+// Blocks of rows x columns: columns are adjacent in y (or nearly so), rows are what x has adjacent when its columns
+// are not.
+struct CopyWalk {
+  Loops<2> blocks;  // x, y
+  int64_t rows, columns;
+  int64_t row_strides[2], column_strides[2];
+  int64_t block_rows, block_columns;
+  int64_t row_blocks, column_blocks;
+  int64_t count;  // blocks
+  int64_t blocks_per_task;
+};
+
+static void plan_walk(const pf_view& x, const pf_view& y, CopyWalk* walk) {
+  const int64_t bytes = element_size(x.dtype);
+  for (int32_t i = 0; i < x.ndim; ++i) walk->blocks.push(x.dims[i], {x.strides[i], y.strides[i]});
+  walk->blocks.sort(1);
+  walk->blocks.pop(&walk->columns, walk->column_strides);
+  int32_t nearest = walk->blocks.ndim - 1;
+  if (walk->column_strides[0] != 1) {
+    for (int32_t i = 0; i < walk->blocks.ndim; ++i) {
+      if (magnitude(walk->blocks.strides[0][i]) == 1) nearest = i;
+    }
+  }
+  if (nearest >= 0) walk->blocks.move_to_end(nearest);
+  walk->blocks.pop(&walk->rows, walk->row_strides);
+  const bool runs = walk->column_strides[0] == 1 && walk->column_strides[1] == 1;
+  const int64_t task_elements = kCopyTaskBytes / bytes;
+  walk->block_columns = minimum_of(walk->columns, runs ? task_elements : kTransposeTile);
+  walk->block_rows =
+      minimum_of(walk->rows, runs ? maximum_of(1, task_elements / maximum_of(1, walk->columns)) : kTransposeTile);
+  walk->row_blocks = ceildiv(walk->rows, maximum_of(1, walk->block_rows));
+  walk->column_blocks = ceildiv(walk->columns, maximum_of(1, walk->block_columns));
+  walk->count = walk->blocks.count() * walk->row_blocks * walk->column_blocks;
+  walk->blocks_per_task = maximum_of(1, task_elements / maximum_of(1, walk->block_rows * walk->block_columns));
+}
+
+// A block whose x has adjacent rows and whose y has adjacent columns.
+template <class T>
+static void transpose(const T* x, int64_t x_stride, T* y, int64_t y_stride, int64_t rows, int64_t columns) {
+  constexpr int64_t kSquare = 8;
+  T square[kSquare][kSquare];
+  int64_t row = 0;
+  for (; row + kSquare <= rows; row += kSquare) {
+    int64_t column = 0;
+    for (; column + kSquare <= columns; column += kSquare) {
+      for (int64_t c = 0; c < kSquare; ++c) {
+        __builtin_memcpy(square[c], x + row + (column + c) * x_stride, sizeof(square[c]));
+      }
+      for (int64_t r = 0; r < kSquare; ++r) {
+        T line[kSquare];
+        for (int64_t c = 0; c < kSquare; ++c) line[c] = square[c][r];
+        __builtin_memcpy(y + (row + r) * y_stride + column, line, sizeof(line));
+      }
+    }
+    for (; column < columns; ++column) {
+      for (int64_t r = 0; r < kSquare; ++r) y[(row + r) * y_stride + column] = x[row + r + column * x_stride];
+    }
+  }
+  for (; row < rows; ++row) {
+    for (int64_t column = 0; column < columns; ++column) y[row * y_stride + column] = x[row + column * x_stride];
+  }
+}
+
+template <class T>
+static void copy_block(const CopyWalk& walk, const T* x, T* y, int64_t rows, int64_t columns) {
+  const int64_t x_step = walk.column_strides[0];
+  const int64_t y_step = walk.column_strides[1];
+  if (y_step == 1 && x_step != 1 && walk.row_strides[0] == 1 && rows > 1) {
+    transpose(x, x_step, y, walk.row_strides[1], rows, columns);
+    return;
+  }
+  for (int64_t row = 0; row < rows; ++row, x += walk.row_strides[0], y += walk.row_strides[1]) {
+    if (y_step == 1 && x_step == 1) {
+      __builtin_memcpy(y, x, static_cast<size_t>(columns) * sizeof(T));
+    } else if (y_step == 1 && x_step == 0) {
+      const T value = *x;
+      for (int64_t column = 0; column < columns; ++column) y[column] = value;
+    } else {
+      for (int64_t column = 0; column < columns; ++column) y[column * y_step] = x[column * x_step];
+    }
+  }
+}
+
+template <class T>
+static pf_code run_sized(const pf_call* call, const pf_task* task) {
+  CopyWalk walk;
+  plan_walk(call->inputs[0], call->outputs[0], &walk);
+  const T* const x = static_cast<const T*>(call->inputs[0].data);
+  T* const y = static_cast<T*>(call->outputs[0].data);
+  const int64_t end = minimum_of(walk.count, task->end * walk.blocks_per_task);
+  for (int64_t block = task->begin * walk.blocks_per_task; block < end; ++block) {
+    const int64_t column = block % walk.column_blocks * walk.block_columns;
+    const int64_t row = block / walk.column_blocks % walk.row_blocks * walk.block_rows;
+    const Position<2> position(walk.blocks, block / walk.column_blocks / walk.row_blocks);
+    copy_block(walk, x + position.offset[0] + row * walk.row_strides[0] + column * walk.column_strides[0],
+               y + position.offset[1] + row * walk.row_strides[1] + column * walk.column_strides[1],
+               minimum_of(walk.block_rows, walk.rows - row), minimum_of(walk.block_columns, walk.columns - column));
+  }
+  return PF_OK;
+}
+
+static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
+  switch (element_size(call->inputs[0].dtype)) {
+    case 1:
+      return run_sized<uint8_t>(call, task);
+    case 2:
+      return run_sized<uint16_t>(call, task);
+    case 4:
+      return run_sized<uint32_t>(call, task);
+    case 8:
+      return run_sized<uint64_t>(call, task);
+    case 16:
+      return run_sized<Bytes16>(call, task);
+  }
+  return fail(error, PF_UNIMPLEMENTED, "copy does not take %s", dtype_name(call->inputs[0].dtype));
+}
+
+static pf_code partition(const pf_call* call, pf_partition* partition, pf_error* error) {
+  const pf_view& x = call->inputs[0];
+  if (!same_dims(x, call->outputs[0], error)) return PF_INVALID_ARGUMENT;
+  CopyWalk walk;
+  plan_walk(x, call->outputs[0], &walk);
+  const bool runs = walk.column_strides[0] == 1 && walk.column_strides[1] == 1;
+  const double elements = static_cast<double>(count_elements(x));
+  return one_phase_of(partition, walk.count, walk.blocks_per_task,
+                      20.0 + elements * (runs ? 0.06 * static_cast<double>(element_size(x.dtype)) : 0.6));
+}
+
+static int32_t supports(const pf_step* step, char* why, size_t why_size) {
+  return takes(step, 1, 1, 0, 0, why, why_size) && dtype_in(step, step->inputs[0], kAllDtypes, why, why_size) &&
+         same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) &&
+         same_rank(step, step->inputs[0], step->outputs[0], why, why_size);
+}
+
+static const pf_kernel kCopyKernels[] = {
+    {"copy", supports, nullptr, nullptr, partition, run},
+};
+
+const pf_kernel* copy_kernels(int32_t* count) {
+  *count = sizeof(kCopyKernels) / sizeof(kCopyKernels[0]);
+  return kCopyKernels;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf

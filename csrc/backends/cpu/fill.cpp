@@ -1,0 +1,78 @@
+// iota: 0, 1, 2 ...; sizes: the step's ints as a tensor.
+#include "backends/cpu/operands.h"
+
+namespace pf {
+namespace PF_ISA {
+
+constexpr int64_t kIotaTaskElements = 32768;
+
+template <class T>
+static void iota(T* y, int64_t stride, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) y[i * stride] = static_cast<T>(i);
+}
+
+static pf_code iota_run(const pf_call* call, const pf_task* task, pf_error*) {
+  const pf_view& y = call->outputs[0];
+  const int64_t begin = task->begin * kIotaTaskElements;
+  const int64_t end = minimum_of(y.dims[0], task->end * kIotaTaskElements);
+  switch (y.dtype) {
+    case PF_DTYPE_float32:
+      iota(static_cast<float*>(y.data), y.strides[0], begin, end);
+      break;
+    case PF_DTYPE_float64:
+      iota(static_cast<double*>(y.data), y.strides[0], begin, end);
+      break;
+    case PF_DTYPE_int32:
+      iota(static_cast<int32_t*>(y.data), y.strides[0], begin, end);
+      break;
+    default:
+      iota(static_cast<int64_t*>(y.data), y.strides[0], begin, end);
+  }
+  return PF_OK;
+}
+
+static pf_code iota_partition(const pf_call* call, pf_partition* partition, pf_error*) {
+  const int64_t count = call->outputs[0].dims[0];
+  return one_phase_of(partition, count, kIotaTaskElements, 10.0 + 0.3 * static_cast<double>(count));
+}
+
+static int32_t iota_supports(const pf_step* step, char* why, size_t why_size) {
+  return takes(step, 0, 1, 0, 0, why, why_size) && dtype_in(step, step->outputs[0], kNumDtypes, why, why_size) &&
+         (step->outputs[0].ndim == 1 || refuse(why, why_size, "iota makes 1 dim; got %d", step->outputs[0].ndim));
+}
+
+static pf_code sizes_run(const pf_call* call, const pf_task*, pf_error*) {
+  const pf_view& y = call->outputs[0];
+  const int64_t stride = y.ndim == 0 ? 0 : y.strides[0];
+  for (int32_t i = 0; i < call->step->nints; ++i) static_cast<int64_t*>(y.data)[i * stride] = call->ints[i];
+  return PF_OK;
+}
+
+static pf_code sizes_partition(const pf_call* call, pf_partition* partition, pf_error* error) {
+  const int64_t count = count_elements(call->outputs[0]);
+  if (count != call->step->nints) {
+    return fail(error, PF_INVALID_ARGUMENT, "sizes has %d values for %lld elements", call->step->nints,
+                static_cast<long long>(count));
+  }
+  return one_phase(partition, 1, 5.0);
+}
+
+static int32_t sizes_supports(const pf_step* step, char* why, size_t why_size) {
+  return takes(step, 0, 1, step->nints, 0, why, why_size) &&
+         dtype_in(step, step->outputs[0], kInt64Dtype, why, why_size) &&
+         (step->outputs[0].ndim <= 1 ||
+          refuse(why, why_size, "sizes makes 0 or 1 dims; got %d", step->outputs[0].ndim));
+}
+
+static const pf_kernel kFillKernels[] = {
+    {"iota", iota_supports, nullptr, nullptr, iota_partition, iota_run},
+    {"sizes", sizes_supports, nullptr, nullptr, sizes_partition, sizes_run},
+};
+
+const pf_kernel* fill_kernels(int32_t* count) {
+  *count = sizeof(kFillKernels) / sizeof(kFillKernels[0]);
+  return kFillKernels;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf

@@ -1,0 +1,173 @@
+// softmax, log_softmax along one axis. A row is worked on in adjacent memory; rows of another stride are gathered
+// some at a time.
+#include "backends/cpu/operands.h"
+#include "kernels/lanes.h"
+#include "kernels/scalar_math.h"
+#include "kernels/strided.h"
+
+namespace pf {
+namespace PF_ISA {
+
+constexpr int64_t kSoftmaxTaskElements = 16384;
+constexpr int64_t kGatheredRows = 16;
+constexpr int64_t kGatheredBytes = 128 * 1024;
+constexpr int64_t kExpBlock = 16;
+
+struct SoftmaxWalk {
+  Loops<2> rows;  // x, y
+  int64_t length;
+  int64_t strides[2];
+  int64_t count;  // rows
+  int64_t rows_per_task;
+  bool adjacent;
+  int64_t gathered;  // rows gathered at once when not adjacent
+};
+
+static void plan_walk(const pf_call* call, SoftmaxWalk* walk) {
+  const pf_view& x = call->inputs[0];
+  const pf_view& y = call->outputs[0];
+  const int32_t axis = static_cast<int32_t>(call->ints[0]);
+  walk->length = x.dims[axis];
+  walk->strides[0] = x.strides[axis];
+  walk->strides[1] = y.strides[axis];
+  for (int32_t i = 0; i < x.ndim; ++i) {
+    if (i != axis) walk->rows.push(x.dims[i], {x.strides[i], y.strides[i]});
+  }
+  walk->count = walk->rows.count();
+  walk->adjacent = (walk->strides[0] == 1 && walk->strides[1] == 1) || walk->length == 1;
+  const int64_t row_bytes = maximum_of(1, walk->length * element_size(x.dtype));
+  walk->gathered = maximum_of(1, minimum_of(kGatheredRows, kGatheredBytes / row_bytes));
+  walk->rows_per_task =
+      ceildiv(maximum_of(1, kSoftmaxTaskElements / maximum_of(1, walk->length)), kGatheredRows) * kGatheredRows;
+  if (walk->length >= kSoftmaxTaskElements) walk->rows_per_task = 1;
+}
+
+// y = exp(x - shift).
+template <class T>
+static void shifted_exponentials(const T* __restrict x, T shift, int64_t count, T* __restrict y) {
+  const int64_t whole = count / kExpBlock * kExpBlock;
+  for (int64_t i = 0; i < whole; ++i) y[i] = math::exponential(x[i] - shift);
+  if (whole == count) return;
+  T block[kExpBlock] = {};
+  for (int64_t i = whole; i < count; ++i) block[i - whole] = x[i] - shift;
+  for (int64_t i = 0; i < kExpBlock; ++i) block[i] = math::exponential(block[i]);
+  for (int64_t i = whole; i < count; ++i) y[i] = block[i - whole];
+}
+
+struct Softmax {
+  // x and y adjacent; they may be the same.
+  template <class T>
+  static void row(const T* x, int64_t count, T* y) {
+    const T largest = reduce_run<Max>(x, count, Same());
+    T exponentials[kReductionChunk];
+    Cascade<T, Sum> cascade;
+    for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
+      const int64_t part = minimum_of(kReductionChunk, count - begin);
+      shifted_exponentials(x + begin, largest, part, exponentials);
+      cascade.push(reduce_chunk<Sum>(exponentials, part, Same()));
+      if (count > kReductionChunk) {
+        __builtin_memcpy(y + begin, exponentials, static_cast<size_t>(part) * sizeof(T));
+      }
+    }
+    const T scale = T{1} / cascade.finish();
+    if (count > kReductionChunk) {
+      for (int64_t i = 0; i < count; ++i) y[i] *= scale;
+    } else {
+      for (int64_t i = 0; i < count; ++i) y[i] = exponentials[i] * scale;
+    }
+  }
+};
+
+struct LogSoftmax {
+  template <class T>
+  static void row(const T* x, int64_t count, T* y) {
+    const T largest = reduce_run<Max>(x, count, Same());
+    T exponentials[kReductionChunk];
+    Cascade<T, Sum> cascade;
+    for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
+      const int64_t part = minimum_of(kReductionChunk, count - begin);
+      shifted_exponentials(x + begin, largest, part, exponentials);
+      cascade.push(reduce_chunk<Sum>(exponentials, part, Same()));
+    }
+    const T log_sum = math::logarithm(cascade.finish());
+    for (int64_t i = 0; i < count; ++i) y[i] = (x[i] - largest) - log_sum;
+  }
+};
+
+template <class Op, class T>
+static pf_code run_typed(const pf_call* call, const pf_task* task) {
+  SoftmaxWalk walk;
+  plan_walk(call, &walk);
+  if (walk.length == 0) return PF_OK;
+  const T* const x = static_cast<const T*>(call->inputs[0].data);
+  T* const y = static_cast<T*>(call->outputs[0].data);
+  T* const scratch = static_cast<T*>(task->thread_scratch);
+  const int64_t end = minimum_of(walk.count, task->end * walk.rows_per_task);
+  Position<2> position(walk.rows, task->begin * walk.rows_per_task);
+  for (int64_t row = task->begin * walk.rows_per_task; row < end;) {
+    if (walk.adjacent) {
+      Op::row(x + position.offset[0], walk.length, y + position.offset[1]);
+      position.next(walk.rows);
+      ++row;
+      continue;
+    }
+    const int64_t rows = minimum_of(walk.gathered, minimum_of(end - row, position.run(walk.rows)));
+    const int64_t row_strides[2] = {walk.rows.ndim == 0 ? 0 : walk.rows.strides[0][walk.rows.ndim - 1],
+                                    walk.rows.ndim == 0 ? 0 : walk.rows.strides[1][walk.rows.ndim - 1]};
+    const T* const from = x + position.offset[0];
+    T* const to = y + position.offset[1];
+    for (int64_t i = 0; i < walk.length; ++i) {
+      for (int64_t r = 0; r < rows; ++r) scratch[r * walk.length + i] = from[i * walk.strides[0] + r * row_strides[0]];
+    }
+    for (int64_t r = 0; r < rows; ++r) Op::row(scratch + r * walk.length, walk.length, scratch + r * walk.length);
+    for (int64_t i = 0; i < walk.length; ++i) {
+      for (int64_t r = 0; r < rows; ++r) to[i * walk.strides[1] + r * row_strides[1]] = scratch[r * walk.length + i];
+    }
+    position.advance(walk.rows, rows);
+    row += rows;
+  }
+  return PF_OK;
+}
+
+template <class Op>
+static pf_code run(const pf_call* call, const pf_task* task, pf_error*) {
+  if (call->inputs[0].dtype == PF_DTYPE_float32) return run_typed<Op, float>(call, task);
+  return run_typed<Op, double>(call, task);
+}
+
+static pf_code partition(const pf_call* call, pf_partition* partition, pf_error* error) {
+  const pf_view& x = call->inputs[0];
+  const pf_view& y = call->outputs[0];
+  const int64_t axis = call->ints[0];
+  if (axis < 0 || axis >= x.ndim) {
+    return fail(error, PF_INVALID_ARGUMENT, "axis %lld is out of range for %d dims", static_cast<long long>(axis),
+                x.ndim);
+  }
+  if (!same_dims(x, y, error)) return PF_INVALID_ARGUMENT;
+  SoftmaxWalk walk;
+  plan_walk(call, &walk);
+  partition->thread_scratch =
+      walk.adjacent ? 0 : static_cast<size_t>(walk.gathered * walk.length * element_size(x.dtype));
+  return one_phase_of(partition, walk.count, walk.rows_per_task,
+                      20.0 + 30.0 * static_cast<double>(walk.count) + static_cast<double>(count_elements(x)));
+}
+
+static int32_t supports(const pf_step* step, char* why, size_t why_size) {
+  return takes(step, 1, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kFloatDtypes, why, why_size) &&
+         same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) &&
+         same_rank(step, step->inputs[0], step->outputs[0], why, why_size) &&
+         axis_in(step, 0, step->inputs[0].ndim, why, why_size);
+}
+
+static const pf_kernel kSoftmaxKernels[] = {
+    {"softmax", supports, nullptr, nullptr, partition, run<Softmax>},
+    {"log_softmax", supports, nullptr, nullptr, partition, run<LogSoftmax>},
+};
+
+const pf_kernel* softmax_kernels(int32_t* count) {
+  *count = sizeof(kSoftmaxKernels) / sizeof(kSoftmaxKernels[0]);
+  return kSoftmaxKernels;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf
