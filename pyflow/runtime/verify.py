@@ -1,0 +1,150 @@
+"""Finds where answers part: the first pass, or the first node, whose result differs from NumPy's on the graph as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyflow import dims, interpret
+from pyflow.errors import InvalidArgumentError, message, user_origin
+from pyflow.graph import Graph, Value
+from pyflow.ops.state import GENERATOR
+from pyflow.passes.pipeline import compile_region
+from pyflow.region import capture
+from pyflow.runtime import feeds as feeding
+from pyflow.runtime.config import SessionConfig
+from pyflow.runtime.session import Session
+from pyflow.runtime.state import State
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two arrays are apart."""
+
+    absolute: float
+    relative: float
+    """To the largest magnitude of the reference."""
+    ulp: float
+
+    def __str__(self) -> str:
+        return f"max abs {self.absolute:.3g}, rel {self.relative:.3g}, {self.ulp:.3g} ulp"
+
+
+@dataclass(frozen=True)
+class Report:
+    """``where`` is "" if all agree; else the pass or node, and ``detail`` says how much they differ."""
+
+    agrees: bool
+    where: str
+    detail: str
+    rows: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        lines = [f"{name:<16} {text}" for name, text in self.rows]
+        end = "all agree" if self.agrees else f"first difference: {self.where}\n    {self.detail}"
+        return "\n".join([*lines, end])
+
+
+def difference(have: np.ndarray, want: np.ndarray) -> Difference:
+    """``have`` against the reference ``want``; NaN and inf must match, or everything is infinitely apart."""
+    if have.shape != want.shape or have.dtype != want.dtype:
+        return Difference(np.inf, np.inf, np.inf)
+    if have.dtype.kind != "f":
+        apart = np.abs(have.astype(np.float64) - want.astype(np.float64)).max(initial=0.0)
+        return Difference(float(apart), np.inf if apart else 0.0, float(apart))
+    finite = np.isfinite(want)
+    if not np.array_equal(have[~finite], want[~finite], equal_nan=True) or not np.isfinite(have[finite]).all():
+        return Difference(np.inf, np.inf, np.inf)
+    apart = np.abs(have[finite].astype(np.float64) - want[finite].astype(np.float64))
+    scale = float(np.abs(want[finite]).max(initial=0.0))
+    spacing = np.spacing(np.abs(want[finite])).astype(np.float64)
+    return Difference(
+        float(apart.max(initial=0.0)),
+        float(apart.max(initial=0.0)) / scale if scale else float(apart.max(initial=0.0)),
+        float((apart / spacing).max(initial=0.0)),
+    )
+
+
+def random_feeds(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, np.ndarray]:
+    """An array per placeholder: normal numbers, small non-negative integers; sizes not given are their hint or 2."""
+    random = np.random.default_rng(seed)
+    result = {}
+    for value in graph.inputs:
+        symbols = [symbol for size in value.dims for symbol in dims.symbols_of(size)]
+        numbers = {s.name: sizes.get(s.name, s.hint if s.hint is not None else max(2, s.min)) for s in symbols}
+        shape = [dims.evaluate(size, numbers) for size in value.dims]
+        if value.dtype.is_floating:
+            array = random.standard_normal(shape)
+        else:
+            array = random.integers(0, 2, size=shape)
+        result[value.node.name] = np.asarray(array).astype(value.dtype.numpy)
+    return result
+
+
+def verify_graph(
+    graph: Graph, feed: Mapping[str, Any], state: State | None = None, tolerance: float = 1e-4, device: str = "cpu"
+) -> Report:
+    """Runs ``graph.outputs`` as declared, after each pass, and compiled, and compares.
+
+    ``feed``: arrays by name. A difference is one over ``tolerance``, relative to the largest magnitude.
+    """
+    if not graph.outputs:
+        raise InvalidArgumentError(message("verify", "the graph has no outputs", user_origin(), "set graph.outputs"))
+    session = Session(graph, SessionConfig(device=device, seed=0, auto_init=True), state)
+    keys = feeding.resolve(graph, list(feed))
+    arrays = {key: feeding.coerce(key, array) for key, array in zip(keys, feed.values(), strict=True)}
+    compiled = session.run(list(graph.outputs), arrays)
+    region = capture(graph, list(graph.outputs), keys)
+    values = [*arrays.values(), *(_variable(session, name) for name in region.variables)]
+    count = len(graph.outputs)
+    want = interpret.evaluate(region, values)[:count]
+    stages = compile_region(region, session.target, keep_stages=True).stages
+    rows = [("as declared", f"{len(region.nodes())} nodes by NumPy")]
+    for name, stage in stages[1:]:
+        worst = _worst(interpret.evaluate(stage, values)[:count], want)
+        rows.append((name, str(worst)))
+        if worst.relative > tolerance:
+            return Report(False, f"pass {name}", str(worst), tuple(rows))
+    worst = _worst(compiled, want)
+    rows.append((device, str(worst)))
+    if worst.relative <= tolerance:
+        return Report(True, "", "", tuple(rows))
+    where, detail = _first_node(graph, session, arrays, tolerance)
+    return Report(False, where, detail or str(worst), tuple(rows))
+
+
+def _variable(session: Session, name: str) -> np.ndarray:
+    return np.array([0, 0], np.int64) if name == GENERATOR else session.state.get(name)
+
+
+def _worst(have: list[np.ndarray], want: list[np.ndarray]) -> Difference:
+    return max((difference(a, b) for a, b in zip(have, want, strict=True)), key=lambda d: d.relative)
+
+
+def _first_node(graph: Graph, session: Session, feed: Mapping[Value, np.ndarray], tolerance: float) -> tuple[str, str]:
+    """The first node in program order whose kernel, on the inputs that NumPy computed, gives something else."""
+    region = capture(graph, list(graph.outputs), list(feed))
+    known = dict(zip(region.inputs, [*feed.values(), *(_variable(session, n) for n in region.variables)], strict=True))
+    sizes: dict[str, int] = {}
+    for value, array in known.items():
+        for size, number in zip(value.dims, array.shape, strict=True):
+            solved = dims.solve(size)
+            if solved is not None:
+                sizes[solved[0]] = (number - solved[2]) // solved[1]
+    for node in region.nodes():
+        if node.outputs and node.outputs[0] in known:
+            continue
+        inputs = [known[value] for value in node.inputs]
+        want = interpret.evaluate_node(node, inputs, sizes)
+        known.update(zip(node.outputs, want, strict=True))
+        have = session.target.evaluate(node, inputs)
+        if have is None:
+            continue
+        worst = _worst(list(have), list(want))
+        if worst.relative > tolerance:
+            origin = ", ".join(f"{o.name} ({o})" for o in region.table.origins.get(node, ()))
+            return f"node {origin or node.op.name}: {node.op.name}", str(worst)
+    return "the compiled plan", ""
