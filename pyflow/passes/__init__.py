@@ -1,0 +1,1 @@
+"""Passes: one file each; pipeline.py is the page that lists them."""

@@ -1,0 +1,195 @@
+"""The one rewrite driver: rules, applied until none fires, on the nodes of a region.
+
+A pass is a tuple of rules and a call of :func:`rewrite`. The driver keeps what every rule would otherwise have to:
+order, interning, origins, the type check, the loop guard, the counter that bisects miscompiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, Union
+
+from pyflow import knobs
+from pyflow.errors import InternalError, message
+from pyflow.graph import Node, Value, building, current_builder
+from pyflow.opdef import TensorType
+from pyflow.region import Region, Table
+
+Replacement: TypeAlias = Union[Value, tuple[Value, ...], None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``apply`` gives what stands for the node's outputs, or None where the rule does not apply."""
+
+    name: str
+    ops: tuple[str, ...]
+    """The ops whose nodes it is offered; empty: all."""
+    apply: Callable[[Node], Replacement]
+    exact: bool = True
+    """Same bits; a rule that may round otherwise is left out where numerics is strict."""
+    why: str = ""
+
+
+def also_from(nodes: Iterable[Node]) -> None:
+    """Called by a rule that swallows ``nodes``: what it builds from here on bears their origins too."""
+    table = current_builder()
+    assert isinstance(table, Table)
+    have = dict.fromkeys(table.current)
+    for node in nodes:
+        have.update(dict.fromkeys(table.origins.get(node, ())))
+    table.current = tuple(have)
+
+
+def compatible(have: TensorType, want: TensorType) -> bool:
+    """Same dtype and rank, and no axis of two different known sizes."""
+    return (
+        have.dtype is want.dtype
+        and len(have.dims) == len(want.dims)
+        and all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(have.dims, want.dims, strict=True))
+    )
+
+
+def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
+    """``node`` on other inputs, with its origins; types are inferred anew only if an input's type changed."""
+    if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+        return node
+    table.current = table.origins.get(node, ())
+    same = all(new.type == old.type and _same(new.content, old.content) for new, old in zip(inputs, node.inputs, strict=True))
+    if same:
+        return table.add(node.op, inputs, node.attrs, node.types, node.contents)
+    types = node.op.types_of(inputs, node.attrs)
+    return table.add(node.op, inputs, node.attrs, types, node.op.contents_of(inputs, node.attrs, types))
+
+
+def _same(left: object, right: object) -> bool:
+    return left is right or left == right
+
+
+def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") -> Region:
+    """``region`` with ``rules`` applied, in their order, to each node until none fires; the same object if none did.
+
+    Counts per rule are added to ``region.table.rewrites``; the knob PYFLOW_MAX_REWRITES ends rewriting early.
+    """
+    walk = _Walk(region.table, [rule for rule in rules if rule.exact or numerics != "strict"])
+    with building(region.table):
+        for value in region.roots():
+            walk.settle(value.node)
+    outputs = tuple(walk.now(value) for value in region.outputs)
+    commits = tuple((name, walk.now(value)) for name, value in region.commits)
+    effects = tuple(rebuilt(region.table, node, tuple(walk.now(value) for value in node.inputs)) for node in region.effects)
+    region.table.current = ()
+    unchanged = (
+        all(new is old for new, old in zip(outputs, region.outputs, strict=True))
+        and all(new[1] is old[1] for new, old in zip(commits, region.commits, strict=True))
+        and all(new is old for new, old in zip(effects, region.effects, strict=True))
+    )
+    return region if unchanged else replace(region, outputs=outputs, commits=commits, effects=effects)
+
+
+class _Walk:
+    """One pass over a region: ``done`` says what stands for the outputs of each node."""
+
+    def __init__(self, table: Table, rules: Sequence[Rule]) -> None:
+        self.table = table
+        self.general = tuple(rule for rule in rules if not rule.ops)
+        self.rules = rules
+        self.by_op: dict[str, tuple[Rule, ...]] = {}
+        self.done: dict[Node, tuple[Value, ...]] = {}
+        self.replaced: dict[Node, tuple[Rule, tuple[Value, ...]]] = {}
+        limit = knobs.MAX_REWRITES.get()
+        self.left = None if limit < 0 else max(0, limit - sum(table.rewrites.values()))
+
+    def now(self, value: Value) -> Value:
+        return self.done[value.node][value.index]
+
+    def settle(self, root: Node) -> None:
+        """Fills ``done`` for ``root`` and all it needs; no recursion."""
+        done = self.done
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            if node in self.replaced:
+                stack.extend(self._finish(node))
+                continue
+            pending = [value.node for value in node.inputs if value.node not in done]
+            if pending:
+                looped = next((entry for entry in pending if entry in self.replaced), None)
+                if looped is not None:
+                    raise self._loop(looped)
+                stack.extend(reversed(pending))
+                continue
+            current = rebuilt(self.table, node, tuple(done[value.node][value.index] for value in node.inputs))
+            if current is not node:
+                if current in done:
+                    done[node] = done[current]
+                elif current in self.replaced:
+                    raise self._loop(current)
+                else:
+                    self._offer(current)
+                    if current in done:
+                        done[node] = done[current]
+                    else:
+                        stack.append(current)
+            else:
+                self._offer(node)
+
+    def _offer(self, node: Node) -> None:
+        """Offers ``node``, whose inputs are settled, to the rules: fills ``done``, or ``replaced`` if one fires."""
+        name = node.op.name
+        rules = self.by_op.get(name)
+        if rules is None:
+            rules = self.by_op[name] = tuple(rule for rule in self.rules if not rule.ops or name in rule.ops)
+        if self.left == 0 or node.op.effect:
+            rules = ()
+        for rule in rules:
+            self.table.current = self.table.origins.get(node, ())
+            made = rule.apply(node)
+            if made is None:
+                continue
+            values = made if isinstance(made, tuple) else (made,)
+            if len(values) == len(node.outputs) and all(new is old for new, old in zip(values, node.outputs, strict=True)):
+                continue
+            self._verify(rule, node, values)
+            for value in values:
+                self.table.unite(value.node, self.table.current)
+            self.table.rewrites[rule.name] = self.table.rewrites.get(rule.name, 0) + 1
+            if self.left is not None:
+                self.left -= 1
+            self.replaced[node] = (rule, values)
+            if len(self.replaced) > 1000 + 50 * len(self.done):
+                raise self._loop(node)
+            return
+        self.done[node] = node.outputs
+
+    def _finish(self, node: Node) -> list[Node]:
+        """What must be settled before ``node`` is; nothing, and ``done`` filled, once all is."""
+        _, values = self.replaced[node]
+        pending = [value.node for value in values if value.node not in self.done]
+        if any(entry in self.replaced for entry in pending):
+            raise self._loop(node)
+        if not pending:
+            self.done[node] = tuple(self.now(value) for value in values)
+        return pending
+
+    def _verify(self, rule: Rule, node: Node, values: tuple[Value, ...]) -> None:
+        fits = len(values) == len(node.outputs) and all(
+            compatible(new.type, old) for new, old in zip(values, node.types, strict=True)
+        )
+        if not fits:
+            was, now = ", ".join(map(str, node.types)), ", ".join(str(value.type) for value in values)
+            raise InternalError(self._bug(rule, node, f"replaced {was} by {now}"))
+        if any(value.node.graph is not None for value in values):
+            raise InternalError(self._bug(rule, node, "gave a value of a declared graph"))
+
+    def _loop(self, node: Node) -> InternalError:
+        rule = self.replaced[node][0]
+        return InternalError(self._bug(rule, node, "fires without end"))
+
+    def _bug(self, rule: Rule, node: Node, what: str) -> str:
+        origin = next(iter(self.table.origins.get(node, ())), None)
+        return message(node.op.name, f"rule {rule.name!r} {what}", origin, "this is a bug in pyflow: please report it")
