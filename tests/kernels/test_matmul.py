@@ -4,7 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
-from products import CODES, ISAS, bias_relu, bias_residual_to_float64, hollow, layouts, real, same_bits, untouched, whole
+from products import (
+    CODES,
+    ISAS,
+    bias_relu,
+    bias_residual_to_float64,
+    hollow,
+    layouts,
+    real,
+    same_bits,
+    untouched,
+    whole,
+)
 
 from pyflow import _core
 
