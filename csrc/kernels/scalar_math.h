@@ -244,8 +244,9 @@ PF_FUNCTION float sine(float x, uint32_t quarter) {
   c = multiply_add(c, z, -0.00138888834f);
   c = multiply_add(c, z, 0.0416666679f);
   c = multiply_add(c * z, z, multiply_add(-0.5f, z, 1.0f));
-  const float y = (quadrant & 1u) != 0 ? c : s;
-  return from_bits(bits_of(y) ^ ((quadrant & 2u) << 30));
+  const float unsigned_y = (quadrant & 1u) != 0 ? c : s;
+  const float y = from_bits(bits_of(unsigned_y) ^ ((quadrant & 2u) << 30));
+  return quarter == 0 && absolute(x) < 0.0001f ? x : y;
 }
 
 PF_FUNCTION double exponential(double x) {

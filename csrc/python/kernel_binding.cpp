@@ -120,7 +120,7 @@ class IsaChoice {
 std::vector<int64_t> call_kernel(const std::string& name, const py::list& inputs, const py::list& outputs,
                                  const std::vector<int64_t>& ints, const std::vector<double>& floats,
                                  const py::list& programs, const std::string& text, const py::object& isa,
-                                 int32_t threads, int32_t ndefines) {
+                                 const py::object& threads, int32_t ndefines, bool host_pool) {
   std::vector<void*> buffers;
   const Operands in(inputs, false, buffers), out(outputs, true, buffers);
   const Programs owned_programs(programs);
@@ -145,7 +145,11 @@ std::vector<int64_t> call_kernel(const std::string& name, const py::list& inputs
   const pf_backend* backend = cpu_backend();
   const pf_segment segment{1, &step};
   const pf_step_sizes sizes{in.places.data(), out.places.data(), ints.data(), defines.data()};
-  Gang gang(threads);
+  const std::unique_ptr<Gang> own = py::isinstance<Gang>(threads) ? nullptr
+                                                                  : std::make_unique<Gang>(threads.cast<int32_t>());
+  const Gang& gang = own != nullptr ? *own : threads.cast<const Gang&>();
+  pf_executor executor = *gang.executor();
+  if (host_pool) executor.gang = nullptr;
   pf_error error{-1, ""};
   pf_needs needs{};
   void* made = nullptr;
@@ -156,7 +160,7 @@ std::vector<int64_t> call_kernel(const std::string& name, const py::list& inputs
   const std::unique_ptr<void, void (*)(void*)> bound(
       made, [](void* what) { cpu_backend()->unbind(cpu_backend()->self, what); });
   std::vector<std::byte> scratch(needs.scratch);
-  const pf_run run{buffers.data(), scratch.data(), gang.executor(), nullptr, 0, 0, nullptr};
+  const pf_run run{buffers.data(), scratch.data(), &executor, nullptr, 0, 0, nullptr};
   pf_code code;
   {
     const py::gil_scoped_release release;
@@ -169,11 +173,15 @@ std::vector<int64_t> call_kernel(const std::string& name, const py::list& inputs
 }  // namespace
 
 void bind_kernels(py::module_& module) {
+  py::class_<Gang>(module, "Gang", "A set of threads that lives across calls.")
+      .def(py::init<int32_t>(), py::arg("threads"), "`threads` <= 0: as many as available_cpus().")
+      .def_property_readonly("size", &Gang::size);
   module.def("call_kernel", call_kernel, py::arg("name"), py::arg("inputs"), py::arg("outputs"),
              py::arg("ints") = std::vector<int64_t>{}, py::arg("floats") = std::vector<double>{},
              py::arg("programs") = py::list(), py::arg("text") = "", py::arg("isa") = py::none(),
-             py::arg("threads") = 1, py::arg("ndefines") = 0,
+             py::arg("threads") = 1, py::arg("ndefines") = 0, py::arg("host_pool") = false,
              "Runs one kernel of the cpu backend on numpy arrays, strided or not; outputs are written in place. "
+             "`threads` is a number or a Gang; with `host_pool` it stands for a host's pool, driven by parallel_for. "
              "Returns the sizes that the kernel defines.");
   module.def("kernel_names", kernel_names, "Names of the cpu backend's kernels.");
   module.def(
