@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, Union
 
+import numpy as np
+
 from pyflow import knobs
 from pyflow.errors import InternalError, message
 from pyflow.graph import Node, Value, building, current_builder
-from pyflow.opdef import TensorType
+from pyflow.opdef import OPS, Constant, TensorType
 from pyflow.region import Region, Table
 
 Replacement: TypeAlias = Union[Value, tuple[Value, ...], None]
@@ -40,6 +42,14 @@ def also_from(nodes: Iterable[Node]) -> None:
     for node in nodes:
         have.update(dict.fromkeys(table.origins.get(node, ())))
     table.current = tuple(have)
+
+
+def constant_of(array: np.ndarray) -> Value:
+    """Called by a rule: a constant node that holds ``array`` itself, which nobody may write from here on."""
+    table = current_builder()
+    assert isinstance(table, Table)
+    array.setflags(write=False)
+    return table.make(OPS["constant"], (), {"value": Constant(array)}).outputs[0]
 
 
 def compatible(have: TensorType, want: TensorType) -> bool:

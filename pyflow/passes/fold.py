@@ -1,0 +1,56 @@
+"""fold: nodes whose operands are all constants are computed now, with the kernels that a run would use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pyflow import dims
+from pyflow.dims import Dim
+from pyflow.graph import Node, Value
+from pyflow.ops.common import constant_array
+from pyflow.region import Region
+from pyflow.rewrite import Rule, constant_of, rewrite
+from pyflow.target import Target
+
+BUDGET = 1 << 20
+"""Bytes of a folded result; more only if the operands hold as much."""
+
+
+def _has_unknown_size(attr: Any) -> bool:
+    return isinstance(attr, Dim) or (isinstance(attr, tuple) and any(map(_has_unknown_size, attr)))
+
+
+def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
+    def apply(node: Node) -> tuple[Value, ...] | None:
+        if node.op.ref is None or node.op.effect or node.op.host or node.op.name == "constant":
+            return None
+        held = [constant_array(value) for value in node.inputs]
+        arrays = [array for array in held if array is not None]
+        if len(arrays) < len(held) or any(map(_has_unknown_size, node.attrs.values())):
+            return None
+        elements = [dims.product(type.dims) for type in node.types]
+        if not all(isinstance(count, int) for count in elements):
+            return None
+        size = sum(count * type.dtype.itemsize for count, type in zip(elements, node.types, strict=True))  # type: ignore[operator]
+        given = sum(array.nbytes for array in arrays)
+        if size > given and (size > BUDGET or node.op.view is not None):
+            return None
+        results = target.evaluate(node, arrays)
+        if results is None:
+            return None
+        return tuple(constant_of(_own(result)) for result in results)
+
+    return apply
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """Row-major, and its memory its own: neither a window on an operand nor something that may be reused."""
+    return np.array(array, order="C") if array.base is not None or not array.flags.c_contiguous else array
+
+
+def fold(region: Region, target: Target) -> Region:
+    """``region`` with constant subgraphs as constants. A node that fails is left for the run to report."""
+    return rewrite(region, (Rule("fold", (), _folder(target), why="its operands are constants"),), target.numerics)

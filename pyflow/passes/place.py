@@ -1,0 +1,101 @@
+"""place: a backend for every node; what no backend takes is expanded, and what cannot be is reported, all at once.
+
+Windows (ops with ``view``), joins (``parts``), constants and inputs need no kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pyflow.errors import Origin, UnimplementedError
+from pyflow.graph import Node, Value, building, call
+from pyflow.region import Region
+from pyflow.rewrite import Rule, also_from, rebuilt, rewrite
+from pyflow.target import Target
+
+NO_STEP = frozenset({"input", "constant", "group"})
+"""Ops that are no step of a plan, whatever the backend."""
+
+
+def needs_kernel(node: Node) -> bool:
+    op = node.op
+    return op.name not in NO_STEP and op.view is None and op.parts is None
+
+
+def place(region: Region, target: Target) -> Region:
+    """``region`` in which every node that needs a kernel has one.
+
+    Raises UnimplementedError listing every node that has neither a kernel on the target nor an ``expand``.
+    """
+    expanded = rewrite(region, (Rule("expand", (), _expander(target), why="no kernel takes it whole"),), target.numerics)
+    _refuse_unplaced(expanded, target)
+    return _with_transfers(expanded, target)
+
+
+def _expander(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
+    def apply(node: Node) -> tuple[Value, ...] | None:
+        if node.op.expand is None or not needs_kernel(node) or target.place(node) is not None:
+            return None
+        also_from([node])
+        made = node.op.expand(*node.inputs, **node.attrs)
+        return made if isinstance(made, tuple) else (made,)
+
+    return apply
+
+
+def _refuse_unplaced(region: Region, target: Target) -> None:
+    lost = [node for node in region.nodes() if needs_kernel(node) and target.place(node) is None]
+    if not lost:
+        return
+    rows = []
+    for node in lost:
+        origin = next(iter(region.table.origins.get(node, ())), Origin("", 0))
+        operands = ", ".join(str(value.type) for value in node.inputs)
+        results = ", ".join(map(str, node.types)) or "nothing"
+        reason = target.reasons.get(node.op.name, f"{target.device} has no kernel for it")
+        rows.append(f"    {node.op.name}({operands}) -> {results}  {origin.name}   ({origin}): {reason}")
+    count = f"{len(lost)} nodes have" if len(lost) > 1 else "1 node has"
+    hint = "choose another device" if target.allow_fallback else "choose another device, or pass allow_fallback=True"
+    raise UnimplementedError(
+        f"[place] {count} no kernel on {target.device!r} and cannot be composed of other ops:\n" + "\n".join(rows) + f"\n    {hint}"
+    )
+
+
+def _with_transfers(region: Region, target: Target) -> Region:
+    """Values cross into another backend's memory through ``transfer`` nodes; the region's own are on the host."""
+    if target.shares_memory(target.device) and not target.allow_fallback:
+        return region
+    home = "cpu"
+    table = region.table
+    made: dict[Value, tuple[Value, str]] = {}
+
+    def here(value: Value, backend: str) -> Value:
+        new, place = made[value]
+        if place == backend or (target.shares_memory(place) and target.shares_memory(backend)):
+            return new
+        table.current = table.origins.get(value.node, ())
+        moved: Value = call("transfer", new, backend)
+        return moved
+
+    with building(table):
+        for node in region.nodes():
+            if needs_kernel(node):
+                backend = target.place(node) or home
+            elif node.inputs:
+                backend = made[node.inputs[0]][1]
+            else:
+                backend = home
+            backend = home if backend == "host" else backend
+            new = rebuilt(table, node, tuple(here(value, backend) for value in node.inputs))
+            made.update({value: (copy, backend) for value, copy in zip(node.outputs, new.outputs, strict=True)})
+        outputs = tuple(here(value, home) for value in region.outputs)
+        commits = tuple((name, here(value, home)) for name, value in region.commits)
+        effects = tuple(rebuilt(table, node, tuple(here(value, home) for value in node.inputs)) for node in region.effects)
+    table.current = ()
+    same = (
+        all(new is old for new, old in zip(outputs, region.outputs, strict=True))
+        and all(new[1] is old[1] for new, old in zip(commits, region.commits, strict=True))
+        and all(new is old for new, old in zip(effects, region.effects, strict=True))
+    )
+    return region if same else replace(region, outputs=outputs, commits=commits, effects=effects)

@@ -1,0 +1,236 @@
+"""simplify: algebra that OpDef facts state, windows that change nothing, casts and choices that are settled.
+
+Rules read OpDef data; an op is named only where the rule is about that op's own attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pyflow import dims, dtypes, views
+from pyflow.dims import Size
+from pyflow.graph import Node, Value, call
+from pyflow.ops.common import constant_array
+from pyflow.plan import View
+from pyflow.region import Region
+from pyflow.rewrite import Rule, rewrite
+from pyflow.target import Target
+
+LONGEST_CHAIN = 16
+"""Windows on windows that are looked through."""
+
+
+def splat(value: Value) -> float | int | bool | None:
+    """The number that every element of ``value`` is, if that is known: a window on equal elements has equal elements."""
+    for _ in range(LONGEST_CHAIN):
+        held = constant_array(value)
+        if held is not None:
+            if not held.size or held.size > 1024:
+                return None
+            first = held.reshape(-1)[0]
+            return first.item() if (held == first).all() else None
+        if value.node.op.view is None or len(value.node.inputs) != 1:
+            return None
+        value = value.node.inputs[0]
+    return None
+
+
+def is_bits(number: float | int | bool | None, wanted: float) -> bool:
+    """Equal, and of the same sign where both are zero."""
+    return number is not None and number == wanted and np.signbit(number) == np.signbit(wanted)
+
+
+def _fits(dropped: Value, kept: Sequence[Size]) -> bool:
+    """Certain that ``dropped`` broadcasts to ``kept``: nothing is left to check when sizes are bound."""
+    lead = len(kept) - dropped.ndim
+    return lead >= 0 and all(have == 1 or have == want for have, want in zip(dropped.dims, kept[lead:], strict=True))
+
+
+def _identity_element(node: Node) -> Value | None:
+    if len(node.inputs) != 2:
+        return None
+    sides = ((0, 1), (1, 0)) if node.types[0].dtype in node.op.facts.commutative else ((0, 1),)
+    for number, exact in node.op.facts.identity:
+        for kept, dropped in sides:
+            value, other = node.inputs[kept], node.inputs[dropped]
+            if value.type == node.types[0] and value.dtype in exact and _fits(other, value.dims):
+                if is_bits(splat(other), number):
+                    return value
+    return None
+
+
+def _absorbing_element(node: Node) -> Value | None:
+    if len(node.inputs) != 2:
+        return None
+    sides = ((0, 1), (1, 0)) if node.types[0].dtype in node.op.facts.commutative else ((0, 1),)
+    for number, exact in node.op.facts.absorbing:
+        for dropped, kept in sides:
+            value, other = node.inputs[kept], node.inputs[dropped]
+            if value.dtype in exact and _fits(other, node.types[0].dims) and _fits(value, node.types[0].dims):
+                if is_bits(splat(value), number):
+                    return widened(value, node.types[0].dims)
+    return None
+
+
+def widened(value: Value, shape: tuple[Size, ...]) -> Value:
+    """``value`` broadcast to ``shape``; itself if it has it."""
+    if value.dims == shape:
+        return value
+    result: Value = call("broadcast_to", value, shape)
+    return result
+
+
+def _undone(node: Node) -> Value | None:
+    if len(node.inputs) != 1 or node.inputs[0].dtype not in node.op.facts.involution:
+        return None
+    inner = node.inputs[0].node
+    return inner.inputs[0] if inner.op is node.op and inner.attrs == node.attrs else None
+
+
+def _repeated(node: Node) -> Value | None:
+    if not node.inputs or node.inputs[0].dtype not in node.op.facts.idempotent:
+        return None
+    first = node.inputs[0]
+    if len(node.inputs) == 2:
+        return first if first is node.inputs[1] else None
+    return first if first.node.op is node.op and first.node.attrs == node.attrs else None
+
+
+def _ordered(node: Node) -> Value | None:
+    if len(node.inputs) != 2 or node.inputs[0].dtype not in node.op.facts.commutative:
+        return None
+    first, second = node.inputs
+    if _rank(first) <= _rank(second):
+        return None
+    made: Value = call(node.op.name, second, first, **node.attrs)
+    return made
+
+
+def _rank(value: Value) -> tuple[bool, int, int]:
+    return (constant_array(value) is not None, value.node.position, value.index)
+
+
+def _windows_below(node: Node) -> list[Value]:
+    """The operands that ``node`` is a window on, nearest first: one step per window that needs no check."""
+    chain: list[Value] = []
+    while node.op.view is not None and len(node.inputs) == 1 and len(node.outputs) == 1 and len(chain) < LONGEST_CHAIN:
+        if node.op.checks is not None and node.op.checks(node):
+            break
+        chain.append(node.inputs[0])
+        node = node.inputs[0].node
+    return chain
+
+
+def _seen_from(base: Value, windows: Sequence[Node]) -> View | None:
+    """What ``windows``, innermost last, show of a row-major ``base``."""
+    view = views.contiguous(0, base.dtype, base.dims)
+    for node in reversed(windows):
+        assert node.op.view is not None
+        made = node.op.view(node, (view,))
+        if made is None:
+            return None
+        view = made[0]
+    return view
+
+
+def _window(node: Node) -> Value | None:
+    """A chain of windows that shows its base as it is, or as one reshape or one transpose would."""
+    chain = _windows_below(node)
+    nodes = [node, *(value.node for value in chain)]
+    for depth in range(len(chain), 0, -1):
+        base = chain[depth - 1]
+        view = _seen_from(base, nodes[:depth])
+        if view is None or view.offset != 0:
+            continue
+        start = views.contiguous(0, base.dtype, base.dims)
+        if _same_window(view, start):
+            return base
+        if depth == 1:
+            continue
+        if views.is_contiguous(view) and view.dims == node.types[0].dims and _all_of(view, start):
+            made: Value = call("reshape", base, view.dims)
+            return made
+        axes = _permutation(view, start)
+        if axes is not None:
+            made = call("transpose", base, axes)
+            return made
+    return None
+
+
+def _same_window(left: View, right: View) -> bool:
+    return left.dims == right.dims and all(
+        a == b or size == 1 for a, b, size in zip(left.strides, right.strides, left.dims, strict=True)
+    )
+
+
+def _all_of(view: View, start: View) -> bool:
+    return dims.product(view.dims) == dims.product(start.dims)
+
+
+def _permutation(view: View, start: View) -> tuple[int, ...] | None:
+    """The axes of ``start`` that ``view`` shows in another order; None if it is not just that."""
+    if len(view.dims) != len(start.dims) or len(set(start.strides)) < len(start.strides):
+        return None
+    places = {stride: axis for axis, stride in enumerate(start.strides)}
+    axes = [places.get(stride, -1) for stride in view.strides]
+    if sorted(axes) != list(range(len(axes))) or any(view.dims[i] != start.dims[a] for i, a in enumerate(axes)):
+        return None
+    return tuple(axes)
+
+
+def _cast(node: Node) -> Value | None:
+    value = node.inputs[0]
+    wanted = node.types[0].dtype
+    if value.dtype is wanted:
+        return value
+    inner = value.node
+    if inner.op is node.op:
+        source = inner.inputs[0]
+        if dtypes.can_cast_safely(source.dtype, value.dtype):
+            made: Value = call(node.op.name, source, wanted)
+            return made
+    return None
+
+
+def _where(node: Node) -> Value | None:
+    condition, yes, no = node.inputs
+    chosen = splat(condition)
+    if chosen is None and yes is not no:
+        return None
+    value, other = (yes, no) if chosen or yes is no else (no, yes)
+    shape = node.types[0].dims
+    if not _fits(condition, shape) or not _fits(other, shape) or not _fits(value, shape):
+        return None
+    return widened(value, shape)
+
+
+def _sum_to(node: Node) -> Value | None:
+    return node.inputs[0] if node.inputs[0].dims == node.types[0].dims else None
+
+
+def _join_of_one(node: Node) -> Value | None:
+    """What is laid side by side with nothing but empty pieces is the value."""
+    if node.op.parts is None or len(node.inputs) != 1 or node.inputs[0].type != node.types[0]:
+        return None
+    return node.inputs[0]
+
+
+SIMPLIFY_RULES: tuple[Rule, ...] = (
+    Rule("identity_element", (), _identity_element, why="Facts.identity: x + 0, x * 1"),
+    Rule("absorbing_element", (), _absorbing_element, why="Facts.absorbing: x * 0 of integers"),
+    Rule("involution", (), _undone, why="Facts.involution: -(-x)"),
+    Rule("idempotent", (), _repeated, why="Facts.idempotent: abs(abs(x)), maximum(x, x)"),
+    Rule("commutative", (), _ordered, why="Facts.commutative: one order of operands, constants last, so that equals meet"),
+    Rule("window", (), _window, why="a chain of windows is one window, or none"),
+    Rule("cast", ("cast",), _cast, why="to the same dtype, or through a wider one"),
+    Rule("where", ("where",), _where, why="the condition is known, or the choice makes no difference"),
+    Rule("sum_to", ("sum_to",), _sum_to, why="nothing was broadcast"),
+    Rule("join_of_one", (), _join_of_one, why="a join of one value is the value"),
+)
+
+
+def simplify(region: Region, target: Target) -> Region:
+    """``region`` by the rules above, until none fires."""
+    return rewrite(region, SIMPLIFY_RULES, target.numerics)
