@@ -1,0 +1,175 @@
+"""What op definitions share: rows for element-wise ops, axes, gradients that undo broadcasting, known contents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pyflow import dims, dtypes
+from pyflow.dims import Size
+from pyflow.dtypes import DType
+from pyflow.errors import InvalidArgumentError
+from pyflow.graph import Node, Value, call, is_operand
+from pyflow.opdef import ANY, BOOL, FLOATS, INTEGERS, NUMERIC, Facts, TensorType, broadcast_dims, define, same_types
+
+_KINDS = {FLOATS: "floating", INTEGERS: "integer", NUMERIC: "numeric", BOOL: "bool", ANY: "numeric or bool"}
+
+
+def no_gradient(node: Node, *gradients: Value | None) -> tuple[None, ...]:
+    """The vjp of ops whose derivative is zero or does not exist: nothing flows to any input."""
+    return (None,) * len(node.inputs)
+
+
+def bool_types(value: Value, *rest: Value) -> TensorType:
+    """Result of an element-wise predicate: bool, the inputs' dims broadcast."""
+    return TensorType(dtypes.bool_, broadcast_dims(value, *rest))
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    """``function`` without NumPy's floating-point warnings, and always an array."""
+
+    def wrapped(*arrays: Any, **attrs: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(function(*arrays, **attrs))
+
+    return wrapped
+
+
+def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` computed in float64 and rounded to the dtype of its first argument."""
+
+    def wrapped(*arrays: np.ndarray, **attrs: Any) -> np.ndarray:
+        wide = function(*(array.astype(np.float64) for array in arrays), **attrs)
+        return np.asarray(wide).astype(arrays[0].dtype)
+
+    return wrapped
+
+
+def elementwise(
+    name: str,
+    inputs: str,
+    *,
+    scalar: str,
+    ref: Callable[..., Any],
+    vjp: Callable[..., Sequence[Value | None]],
+    doc: str,
+    dtypes: frozenset[DType] = NUMERIC,
+    predicate: bool = False,
+    facts: Facts = Facts(),  # noqa: B008
+    content: Callable[..., Size | None] | None = None,
+    fallible: bool | Callable[[Node], bool] = False,
+    onnx: str = "",
+) -> Callable[..., Any]:
+    """Defines an element-wise op in one row.
+
+    inputs: ``"x, y"``: all of one dtype, one of ``dtypes`` (``"condition:bool, x, y"`` where one differs).
+    scalar: its row in scalar_ops.def. predicate: the result is bool. content: from known sizes to a known size.
+    doc: what it computes; shapes, dtypes and gradient are added.
+    """
+    count = inputs.count(",") + 1
+    shape = "``x``: any shape." if count == 1 else "The inputs broadcast together; shapes that do not raise."
+    result = "bool" if predicate else "of the inputs' dtype" if count > 1 else "of the same shape and dtype"
+    flow = "\n\nNo gradient flows through it." if vjp is no_gradient else ""
+    if dtypes == FLOATS:
+        result += "; integers are converted to float64 first"
+    return define(
+        name,
+        inputs,
+        kinds={"T": dtypes},
+        infer=bool_types if predicate else same_types,
+        ref=quiet(ref),
+        vjp=vjp,
+        scalar=scalar,
+        facts=facts,
+        content=None if content is None else elementwise_content(content),
+        fallible=fallible,
+        onnx=onnx,
+        doc=f"{doc}\n\n{shape} dtype: {_KINDS[dtypes]}; the result is {result}.{flow}",
+    )
+
+
+def sum_to(gradient: Value, like: Value) -> Value:
+    """``gradient``, summed over the axes along which ``like`` was broadcast; itself where the dims are equal."""
+    if gradient.dims == like.dims:
+        return gradient
+    result: Value = call("sum_to", gradient, like.dims)
+    return result
+
+
+def zeros_where(condition: Value, value: Value) -> Value:
+    """``value``, and 0 where ``condition`` holds (NaN and infinity vanish there too)."""
+    result: Value = call("where", condition, 0, value)
+    return result
+
+
+def ndim_of(value: Any) -> int:
+    """The rank of an operand: a value, a variable, an array, nested lists of them."""
+    if hasattr(value, "ndim"):
+        return int(value.ndim)
+    if isinstance(value, (list, tuple)) and any(is_operand(entry) for entry in value):
+        return 1 + max(ndim_of(entry) for entry in value)
+    return np.ndim(value)
+
+
+def normalise_axis(axis: int, ndim: int, what: str = "x") -> int:
+    """``axis`` of ``ndim`` axes, counted from the front. Raises InvalidArgumentError naming ``what`` has them."""
+    if -ndim <= axis < ndim:
+        return axis % ndim
+    expected = f"expected {-ndim} <= axis < {ndim}" if ndim else "it has no axes"
+    raise InvalidArgumentError(f"axis {axis} is out of range for {what}; {expected}")
+
+
+def normalise_axes(axes: Sequence[int] | None, ndim: int, what: str = "x") -> tuple[int, ...]:
+    """Axes counted from the front, ascending; None: all. Raises InvalidArgumentError for one out of range or twice."""
+    if axes is None:
+        return tuple(range(ndim))
+    settled = tuple(sorted(normalise_axis(axis, ndim, what) for axis in axes))
+    if len(set(settled)) < len(settled):
+        raise InvalidArgumentError(f"axes {tuple(axes)} name an axis of {what} twice")
+    return settled
+
+
+def count_along(value: Value, axes: Sequence[int]) -> int | Value:
+    """How many elements the axes hold together: a number, or where that is not known yet an int64 value."""
+    count = dims.product(value.dims[axis] for axis in axes)
+    if isinstance(count, int):
+        return count
+    result: Value = call("sizes", (count,), scalar=True)
+    return result
+
+
+def constant_array(value: Value) -> np.ndarray | None:
+    """What a constant holds; None for any other value."""
+    held = value.node.attrs.get("value") if not value.node.inputs else None
+    return getattr(held, "array", None)
+
+
+def in_range(size: Size | None, dtype: DType) -> Size | None:
+    """``size`` if it is unknown yet or fits ``dtype``; None otherwise: integers wrap, sizes do not."""
+    if isinstance(size, int):
+        limits = np.iinfo(dtype.numpy)
+        return size if limits.min <= size <= limits.max else None
+    return size
+
+
+def elementwise_content(function: Callable[..., Size | None]) -> Callable[..., Any]:
+    """``content`` of an element-wise op whose elements are ``function`` of its inputs' elements."""
+
+    def content(*values: Value, **attrs: Any) -> Any:
+        known = [value.content for value in values]
+        if any(entry is None for entry in known):
+            return None
+        counts = {len(entry) for entry in known if isinstance(entry, tuple)}
+        count = max(counts - {1}, default=1)
+        columns = [entry if isinstance(entry, tuple) else (entry,) for entry in known]
+        if any(len(column) not in (1, count) for column in columns):
+            return None
+        rows = zip(*(column * count if len(column) == 1 else column for column in columns), strict=True)
+        result = tuple(in_range(function(*row), values[0].dtype) for row in rows)
+        if any(entry is None for entry in result):
+            return None
+        return result if counts else result[0]
+
+    return content

@@ -1,0 +1,440 @@
+"""Element-wise arithmetic, powers, exponentials, rounding, extremes and casts."""
+
+from __future__ import annotations
+
+import math as scalar_math
+from typing import Any
+
+import numpy as np
+
+from pyflow import dims
+from pyflow.dims import Size
+from pyflow.dtypes import DType
+from pyflow.errors import InvalidArgumentError
+from pyflow.graph import FUNCTIONS, Node, Value, call
+from pyflow.opdef import ANY, DTYPE, FLOATS, INTEGERS, NUMERIC, Facts, TensorType, define
+from pyflow.ops.common import constant_array, elementwise, in_float64, in_range, no_gradient, quiet, sum_to, zeros_where
+
+__all__ = [
+    "abs",
+    "add",
+    "cast",
+    "ceil",
+    "clip",
+    "cos",
+    "divide",
+    "erf",
+    "exp",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "identity",
+    "log",
+    "log1p",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "negative",
+    "pow",
+    "reciprocal",
+    "round",
+    "rsqrt",
+    "sign",
+    "sin",
+    "sqrt",
+    "square",
+    "stop_gradient",
+    "subtract",
+    "tanh",
+    "trunc",
+]
+
+_error_function = np.vectorize(scalar_math.erf, otypes=[np.float64])
+
+
+def _divisor_may_be_zero(node: Node) -> bool:
+    if not node.types[0].dtype.is_integer:
+        return False
+    divisor = constant_array(node.inputs[1])
+    return divisor is None or not divisor.all()
+
+
+def _exponent_may_be_negative(node: Node) -> bool:
+    if not node.types[0].dtype.is_integer:
+        return False
+    exponent = constant_array(node.inputs[1])
+    return exponent is None or bool((exponent < 0).any())
+
+
+def _integer_division(function: Any) -> Any:
+    def ref(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if y.dtype.kind == "i" and x.size and not y.all():
+            raise InvalidArgumentError("integer division by zero")
+        result: np.ndarray = function(x, y)
+        return result
+
+    return ref
+
+
+def _pow_ref(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if y.dtype.kind == "i" and x.size and (y < 0).any():
+        raise InvalidArgumentError("an integer raised to a negative integer power; cast to a floating dtype")
+    result: np.ndarray = np.power(x, y)
+    return result
+
+
+def _by_nonzero(function: Any) -> Any:
+    """Division of sizes, known where the divisor is certainly not zero."""
+
+    def divided(x: Size, y: Size) -> Size | None:
+        low, high = dims.bounds(y)
+        nonzero = (low is not None and low > 0) or (high is not None and high < 0)
+        return function(x, y) if nonzero else None
+
+    return divided
+
+
+def _multiply_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
+    x, y = node.inputs
+    return sum_to(gradient * y, x), sum_to(gradient * x, y)
+
+
+def _divide_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
+    x, y = node.inputs
+    scaled = gradient / y
+    return sum_to(scaled, x), sum_to(-scaled * node.outputs[0], y)
+
+
+def _mod_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
+    x, y = node.inputs
+    return sum_to(gradient, x), sum_to(-gradient * (x // y), y)
+
+
+def _pow_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
+    x, y = node.inputs
+    one_less = call("where", y == 0, 1, y) - 1
+    by_base = gradient * y * call("pow", x, one_less)
+    positive = x > 0
+    logarithm = call("where", positive, call("log", call("where", positive, x, 1)), 0)
+    return sum_to(by_base, x), sum_to(gradient * node.outputs[0] * logarithm, y)
+
+
+def _extreme_vjp(first_wins: str) -> Any:
+    def vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
+        x, y = node.inputs
+        first = call(first_wins, x, y)
+        return sum_to(call("where", first, gradient, 0), x), sum_to(zeros_where(first, gradient), y)
+
+    return vjp
+
+
+add = elementwise(
+    "add",
+    "x, y",
+    scalar="add",
+    ref=np.add,
+    vjp=lambda node, gradient: (sum_to(gradient, node.inputs[0]), sum_to(gradient, node.inputs[1])),
+    facts=Facts(commutative=NUMERIC, identity=((0, INTEGERS),)),
+    content=dims.add,
+    onnx="Add",
+    doc="``x + y``; integers wrap.",
+)
+
+subtract = elementwise(
+    "subtract",
+    "x, y",
+    scalar="sub",
+    ref=np.subtract,
+    vjp=lambda node, gradient: (sum_to(gradient, node.inputs[0]), sum_to(-gradient, node.inputs[1])),
+    facts=Facts(identity=((0, NUMERIC),)),
+    content=lambda x, y: dims.add(x, dims.mul(y, -1)),
+    onnx="Sub",
+    doc="``x - y``; integers wrap.",
+)
+
+multiply = elementwise(
+    "multiply",
+    "x, y",
+    scalar="mul",
+    ref=np.multiply,
+    vjp=_multiply_vjp,
+    facts=Facts(commutative=NUMERIC, identity=((1, NUMERIC),), absorbing=((0, INTEGERS),)),
+    content=dims.mul,
+    onnx="Mul",
+    doc="``x * y``; integers wrap.",
+)
+
+divide = elementwise(
+    "divide",
+    "x, y",
+    scalar="div",
+    ref=np.divide,
+    vjp=_divide_vjp,
+    dtypes=FLOATS,
+    facts=Facts(identity=((1, FLOATS),)),
+    onnx="Div",
+    doc="``x / y``, the true quotient.",
+)
+
+floor_divide = elementwise(
+    "floor_divide",
+    "x, y",
+    scalar="floordiv",
+    ref=_integer_division(np.floor_divide),
+    vjp=no_gradient,
+    facts=Facts(identity=((1, INTEGERS),)),
+    content=_by_nonzero(dims.floordiv),
+    fallible=_divisor_may_be_zero,
+    doc="""``x // y``, rounded towards minus infinity, as in Python and NumPy.
+
+    A run raises InvalidArgumentError where an integer is divided by zero.""",
+)
+
+mod = elementwise(
+    "mod",
+    "x, y",
+    scalar="mod",
+    ref=_integer_division(np.mod),
+    vjp=_mod_vjp,
+    content=_by_nonzero(dims.mod),
+    fallible=_divisor_may_be_zero,
+    onnx="Mod",
+    doc="""``x - y * (x // y)``: the remainder with the sign of ``y``, as in Python and NumPy.
+
+    A run raises InvalidArgumentError where an integer is divided by zero.""",
+)
+
+pow = elementwise(
+    "pow",
+    "x, y",
+    scalar="pow",
+    ref=_pow_ref,
+    vjp=_pow_vjp,
+    facts=Facts(identity=((1, NUMERIC),)),
+    fallible=_exponent_may_be_negative,
+    onnx="Pow",
+    doc="""``x ** y``; integers wrap.
+
+    The gradient by ``y`` is taken as 0 where ``x <= 0``. A run raises InvalidArgumentError for an integer raised to a
+    negative integer.""",
+)
+
+minimum = elementwise(
+    "minimum",
+    "x, y",
+    scalar="minimum",
+    ref=np.minimum,
+    vjp=_extreme_vjp("less_equal"),
+    dtypes=ANY,
+    facts=Facts(commutative=INTEGERS, identity=((float("inf"), FLOATS),), idempotent=ANY),
+    content=dims.minimum,
+    onnx="Min",
+    doc="The smaller of ``x`` and ``y``; NaN if either is. The gradient of a tie goes to ``x``.",
+)
+
+maximum = elementwise(
+    "maximum",
+    "x, y",
+    scalar="maximum",
+    ref=np.maximum,
+    vjp=_extreme_vjp("greater_equal"),
+    dtypes=ANY,
+    facts=Facts(commutative=INTEGERS, identity=((float("-inf"), FLOATS),), idempotent=ANY),
+    content=dims.maximum,
+    onnx="Max",
+    doc="The larger of ``x`` and ``y``; NaN if either is. The gradient of a tie goes to ``x``.",
+)
+
+
+def _clip_vjp(node: Node, gradient: Value) -> tuple[Value, Value, Value]:
+    x, low, high = node.inputs
+    above = call("maximum", x, low) > high
+    below = call("logical_and", x < low, low <= high)
+    inside = zeros_where(call("logical_or", above, below), gradient)
+    return (
+        sum_to(inside, x),
+        sum_to(call("where", below, gradient, 0), low),
+        sum_to(call("where", above, gradient, 0), high),
+    )
+
+
+_clip = elementwise(
+    "clip",
+    "x, min, max",
+    scalar="clip",
+    ref=lambda x, low, high: np.minimum(np.maximum(x, low), high),
+    vjp=_clip_vjp,
+    facts=Facts(),
+    onnx="Clip",
+    doc="``minimum(maximum(x, min), max)``.",
+)
+
+
+def clip(x: Any, min: Any = None, max: Any = None, *, name: str | None = None) -> Value:
+    """``minimum(maximum(x, min), max)``: ``x`` kept between ``min`` and ``max``; NaN stays NaN.
+
+    x, min, max: broadcast together, one dtype; None: no limit on that side. ``max`` wins where ``min > max``. The
+    gradient reaches ``x`` where ``min <= x <= max``, else the limit that was taken.
+    """
+    if min is None and max is None:
+        return call("identity", x, name=name)
+    if min is None:
+        return call("minimum", x, max, name=name)
+    if max is None:
+        return call("maximum", x, min, name=name)
+    result: Value = _clip(x, min, max, name=name)
+    return result
+
+
+FUNCTIONS["clip"] = clip
+
+
+def _unary(name: str, derivative: Any, doc: str, **row: Any) -> Any:
+    """A unary op; ``derivative(x, y)`` is that of its result y by its input x, None where it is zero."""
+
+    def vjp(node: Node, gradient: Value) -> tuple[Value]:
+        return (gradient * derivative(node.inputs[0], node.outputs[0]),)
+
+    settings = {"scalar": name, "ref": getattr(np, name, None), "dtypes": FLOATS, **row}
+    return elementwise(name, "x", vjp=no_gradient if derivative is None else vjp, doc=doc, **settings)
+
+
+negative = elementwise(
+    "negative",
+    "x",
+    scalar="neg",
+    ref=np.negative,
+    vjp=lambda node, gradient: (-gradient,),
+    facts=Facts(involution=NUMERIC),
+    content=lambda x: dims.mul(x, -1),
+    onnx="Neg",
+    doc="``-x``.",
+)
+abs = _unary(
+    "abs",
+    lambda x, y: call("sign", x),
+    "``|x|``; its gradient at 0 is 0.",
+    dtypes=NUMERIC,
+    facts=Facts(idempotent=NUMERIC),
+    onnx="Abs",
+)
+sign = _unary(
+    "sign",
+    None,
+    "-1, 0 or 1 by the sign of ``x``; NaN for NaN.",
+    dtypes=NUMERIC,
+    facts=Facts(idempotent=NUMERIC),
+    onnx="Sign",
+)
+square = _unary("square", lambda x, y: x * 2, "``x * x``; integers wrap.", dtypes=NUMERIC)
+sqrt = _unary("sqrt", lambda x, y: 0.5 / y, "The square root; NaN below 0.", onnx="Sqrt")
+rsqrt = _unary("rsqrt", lambda x, y: -0.5 * (y / x), "``1 / sqrt(x)``.", ref=lambda x: 1 / np.sqrt(x))
+reciprocal = _unary("reciprocal", lambda x, y: -(y * y), "``1 / x``.", onnx="Reciprocal")
+exp = _unary("exp", lambda x, y: y, "``e ** x``.", onnx="Exp")
+expm1 = _unary("expm1", lambda x, y: call("exp", x), "``e ** x - 1``, precise near 0.")
+log = _unary("log", lambda x, y: 1 / x, "The natural logarithm; -inf at 0, NaN below.", onnx="Log")
+log1p = _unary("log1p", lambda x, y: 1 / (1 + x), "``log(1 + x)``, precise near 0.")
+sin = _unary("sin", lambda x, y: call("cos", x), "The sine of ``x`` radians; NaN at infinity.", onnx="Sin")
+cos = _unary("cos", lambda x, y: -call("sin", x), "The cosine of ``x`` radians; NaN at infinity.", onnx="Cos")
+tanh = _unary("tanh", lambda x, y: 1 - y * y, "The hyperbolic tangent.", onnx="Tanh")
+erf = _unary(
+    "erf",
+    lambda x, y: (2 / scalar_math.sqrt(scalar_math.pi)) * call("exp", -(x * x)),
+    "The error function, ``2/sqrt(pi)`` times the integral of ``exp(-t*t)`` from 0 to ``x`` (DLMF 7.2.1).",
+    ref=in_float64(_error_function),
+    onnx="Erf",
+)
+floor = _unary("floor", None, "The largest whole number ``<= x``.", facts=Facts(idempotent=FLOATS), onnx="Floor")
+ceil = _unary("ceil", None, "The smallest whole number ``>= x``.", facts=Facts(idempotent=FLOATS), onnx="Ceil")
+round = _unary(
+    "round",
+    None,
+    "The nearest whole number, halves to the even one (IEEE 754).",
+    facts=Facts(idempotent=FLOATS),
+    onnx="Round",
+)
+trunc = _unary("trunc", None, "``x`` without its fraction: rounded towards 0.", facts=Facts(idempotent=FLOATS))
+
+
+def _cast_ref(x: np.ndarray, dtype: DType) -> np.ndarray:
+    if x.dtype.kind == "f" and dtype.is_integer and x.size:
+        limits = np.iinfo(dtype.numpy)
+        whole = np.trunc(x.astype(np.float64))
+        if not ((whole >= float(limits.min)) & (whole < float(limits.max) + (limits.bits < 53))).all():
+            raise InvalidArgumentError(f"cast of NaN, infinity or a value that does not fit {dtype}")
+    return x.astype(dtype.numpy)
+
+
+def _cast_content(x: Value, dtype: DType) -> Any:
+    if x.content is None or not dtype.is_integer:
+        return None
+    entries = x.content if isinstance(x.content, tuple) else (x.content,)
+    kept = tuple(in_range(entry, dtype) for entry in entries)
+    if any(entry is None for entry in kept):
+        return None
+    return kept if isinstance(x.content, tuple) else kept[0]
+
+
+def _cast_may_fail(node: Node) -> bool:
+    return node.inputs[0].dtype.is_floating and node.types[0].dtype.is_integer
+
+
+def _cast_vjp(node: Node, gradient: Value) -> tuple[Value | None]:
+    source = node.inputs[0].dtype
+    return (call("cast", gradient, source) if source.is_floating and gradient.dtype.is_floating else None,)
+
+
+cast = define(
+    "cast",
+    "x:T",
+    attrs={"dtype": DTYPE},
+    kinds={"T": ANY},
+    infer=lambda x, dtype: TensorType(_computed(dtype), x.dims),
+    ref=quiet(_cast_ref),
+    vjp=_cast_vjp,
+    content=_cast_content,
+    view=lambda node, inputs: inputs if node.inputs[0].dtype is node.types[0].dtype else None,
+    scalar="cast",
+    fallible=_cast_may_fail,
+    onnx="Cast",
+    doc="""``x`` in another ``dtype``: any shape, any dtype to any.
+
+    Floating to integer truncates; integers wrap; bool is ``x != 0``. The gradient flows between floating dtypes only.
+    A run raises InvalidArgumentError where NaN, infinity or a value out of range is cast to an integer.""",
+)
+
+
+def _computed(dtype: DType) -> DType:
+    if dtype not in ANY:
+        names = ", ".join(sorted(known.name for known in ANY))
+        raise InvalidArgumentError(f"no kernel computes in {dtype} yet; expected one of {names}")
+    return dtype
+
+
+identity = define(
+    "identity",
+    "x:T",
+    kinds={"T": ANY},
+    infer=lambda x: x.type,
+    ref=lambda x: x,
+    vjp=lambda node, gradient: (gradient,),
+    content=lambda x: x.content,
+    view=lambda node, inputs: inputs,
+    facts=Facts(idempotent=ANY),
+    onnx="Identity",
+    doc="``x`` itself, under a name of its own: any shape and dtype.",
+)
+
+stop_gradient = define(
+    "stop_gradient",
+    "x:T",
+    kinds={"T": ANY},
+    infer=lambda x: x.type,
+    ref=lambda x: x,
+    vjp=no_gradient,
+    content=lambda x: x.content,
+    view=lambda node, inputs: inputs,
+    facts=Facts(idempotent=ANY),
+    doc="``x`` itself, any shape and dtype, as a constant to :func:`pyflow.gradients`: no gradient flows through it.",
+)
