@@ -651,12 +651,12 @@ def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
 
 
 def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
-    """The dtype in ``kinds`` that stands for ``dtype``: ints become float64 where only floats go."""
+    """The dtype in ``kinds`` that stands for ``dtype``: ints become float64 where only floats go, int32 and bool int64."""
     if dtype in kinds:
         return dtype
     if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu":
         return dtypes.float32 if dtype.kind == "b" else dtypes.float64
-    if dtypes.int64 in kinds and dtype.kind == "b":
+    if dtypes.int64 in kinds and dtype.kind in "bi":
         return dtypes.int64
     names = ", ".join(sorted(d.name for d in kinds))
     raise DTypeError(f"expected {names}, got {dtype}")
@@ -672,6 +672,10 @@ def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
     result: list[Any] = [value if _is_weak(value) else _operand(value, None) for value in given]
     for kind in dict.fromkeys(entry.kind for entry in entries):
         members = [i for i, entry in enumerate(entries) if entry.kind == kind]
+        if kind == "*":
+            for i in members:
+                result[i] = convert(result[i])
+            continue
         fixed = dtypes.BY_NAME.get(kind)
         allowed = frozenset({fixed}) if fixed is not None else op.kinds[kind]
         weak = [result[i] for i in members if not isinstance(result[i], Value)]
