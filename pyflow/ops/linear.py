@@ -68,7 +68,6 @@ _matmul = define(
     "matmul",
     "x:T, y:T",
     kinds={"T": NUMERIC},
-    epilogue=True,
     infer=_infer,
     checks=_checks,
     ref=quiet(np.matmul),

@@ -429,5 +429,5 @@ sum_to = define(
     doc="""``x`` summed over the axes that ``dims`` lacks in front, or has with size 1: what undoes broadcasting.
 
     x: numeric. dims: the result's shape, ints and Dims; one that turns out equal to the size of ``x`` is not summed.
-    The dtype is that of ``x``; integers wrap. Raises InvalidArgumentError if ``dims`` does not broadcast to x's shape.""",
+    The dtype is that of ``x``; integers wrap. Raises InvalidArgumentError if ``x`` is no broadcast of ``dims``.""",
 )
