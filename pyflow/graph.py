@@ -603,9 +603,9 @@ def control_dependencies(nodes: Sequence[Node | Value]) -> Any:
     return get_default_graph().control_dependencies(nodes)
 
 
-def call(name: str, *args: Any, **kwargs: Any) -> Any:
-    """The user function of the op ``name``."""
-    return FUNCTIONS[name](*args, **kwargs)
+def call(op: str, /, *args: Any, **kwargs: Any) -> Any:
+    """The user function of the op of that name."""
+    return FUNCTIONS[op](*args, **kwargs)
 
 
 def is_operand(value: Any) -> bool:
