@@ -1,0 +1,206 @@
+"""Ops that pick elements by index, and those that make indices."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pyflow import dims, dtypes
+from pyflow.dims import Dim, Size
+from pyflow.dtypes import DType
+from pyflow.errors import InvalidArgumentError, message, user_origin
+from pyflow.graph import Value, call, convert
+from pyflow.opdef import ANY, DTYPE, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, define
+from pyflow.ops.common import normalise_axis
+from pyflow.ops.shape import expand_dims, reshape
+from pyflow.ops.sizes import as_size, sizes
+from pyflow.ops.sources import TRACKED_LIMIT
+
+__all__ = ["arange", "gather", "nonzero", "one_hot", "take"]
+
+
+def _gather_content(x: Value, indices: Value, *, axis: int) -> Any:
+    entries, picked = x.content, indices.content
+    if entries is None or picked is None:
+        return None
+    wanted = picked if isinstance(picked, tuple) else (picked,)
+    if not all(isinstance(i, int) and -len(entries) <= i < len(entries) for i in wanted):
+        return None
+    return tuple(entries[i] for i in wanted) if indices.ndim else entries[wanted[0]]
+
+
+def _gather_infer(x: Value, indices: Value, *, axis: int) -> TensorType:
+    size, picked = x.dims[axis], indices.content
+    for index in picked if isinstance(picked, tuple) else (picked,):
+        if isinstance(size, int) and isinstance(index, int) and not -size <= index < size:
+            raise InvalidArgumentError(f"index {index} is out of range for axis {axis} of x: {x.type}")
+    return TensorType(x.dtype, (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :]))
+
+
+gather = define(
+    "gather",
+    "x:T, indices:I",
+    attrs={"axis": INT},
+    defaults={"axis": 0},
+    kinds={"T": ANY, "I": INTEGERS},
+    canonical=lambda x, indices, axis: {"axis": normalise_axis(axis, x.ndim, f"x: {x.type}")},
+    infer=_gather_infer,
+    content=_gather_content,
+    ref=lambda x, indices, axis: np.take(x, indices, axis=axis),
+    vjp=lambda node, gradient: (
+        scatter_add(node.inputs[1], gradient, node.inputs[0].dims[node.attrs["axis"]], node.attrs["axis"]),
+        None,
+    ),
+    fallible=True,
+    onnx="Gather",
+    doc="""The elements of ``x`` at ``indices`` (integers of any shape) along ``axis``.
+
+    The result has the dims of ``x`` with ``axis`` replaced by those of ``indices``. Negative indices count from the
+    end; a run raises OutOfRangeError for an index outside.
+    """,
+)
+take = gather
+
+
+def _scatter_add_infer(indices: Value, updates: Value, *, size: Size, axis: int) -> TensorType:
+    inner = updates.dims[axis : axis + indices.ndim]
+    if len(inner) != indices.ndim:
+        raise InvalidArgumentError(f"updates: {updates.type} has no {indices.ndim} axes for indices: {indices.type}")
+    return TensorType(updates.dtype, (*updates.dims[:axis], size, *updates.dims[axis + indices.ndim :]))
+
+
+def _scatter_add_ref(indices: np.ndarray, updates: np.ndarray, *, size: int, axis: int) -> np.ndarray:
+    before, after = updates.shape[:axis], updates.shape[axis + indices.ndim :]
+    result = np.zeros((size, *before, *after), updates.dtype)
+    flat = updates.reshape(*before, indices.size, *after)
+    np.add.at(result, indices.reshape(-1), np.moveaxis(flat, axis, 0))
+    return np.moveaxis(result, 0, axis)
+
+
+scatter_add = define(
+    "scatter_add",
+    "indices:I, updates:T",
+    attrs={"size": SIZE, "axis": INT},
+    kinds={"T": NUMERIC, "I": INTEGERS},
+    infer=_scatter_add_infer,
+    ref=_scatter_add_ref,
+    lower=lambda node, inputs, outputs: Lowering("scatter_add", inputs, outputs, (node.attrs["axis"],)),
+    vjp=lambda node, gradient: (None, gather(gradient, node.inputs[0], node.attrs["axis"])),
+    fallible=True,
+    doc="Zeros, of ``size`` along ``axis``, with ``updates`` added at ``indices`` in order: the gradient of gather.",
+)
+
+
+def _one_hot_infer(indices: Value, *, depth: Size, dtype: DType, axis: int) -> TensorType:
+    return TensorType(dtype, (*indices.dims[:axis], depth, *indices.dims[axis:]))
+
+
+def _one_hot_expand(indices: Value, *, depth: Size, dtype: DType, axis: int) -> Value:
+    classes = reshape(iota(depth, indices.dtype), (depth, *(1,) * (indices.ndim - axis)))
+    result: Value = call("cast", call("equal", expand_dims(indices, axis), classes), dtype)
+    return result
+
+
+def _one_hot_ref(indices: np.ndarray, *, depth: int, dtype: DType, axis: int) -> np.ndarray:
+    classes = np.arange(depth).reshape(depth, *(1,) * (indices.ndim - axis))
+    return (np.expand_dims(indices, axis) == classes).astype(dtype.numpy)
+
+
+one_hot = define(
+    "one_hot",
+    "indices:I",
+    attrs={"depth": SIZE, "dtype": DTYPE, "axis": INT},
+    defaults={"dtype": dtypes.float32, "axis": -1},
+    kinds={"I": INTEGERS},
+    canonical=lambda indices, depth, dtype, axis: {"axis": normalise_axis(axis, indices.ndim + 1, "the result")},
+    infer=_one_hot_infer,
+    ref=_one_hot_ref,
+    expand=_one_hot_expand,
+    vjp=lambda node, gradient: (None,),
+    doc="""1 where the index along the new ``axis`` (of size ``depth``) is ``indices``, 0 elsewhere.
+
+    An index outside ``[0, depth)`` gives only zeros. Any dtype, default float32.
+    """,
+)
+
+_counts = itertools.count()
+
+
+def _nonzero_canonical(x: Value, *, count: Size | None) -> Mapping[str, Any]:
+    if x.ndim == 0:
+        raise InvalidArgumentError(f"expected a value of at least 1 axis, got x: {x.type}")
+    if count is None:
+        count = dims.late_symbol(f"nonzero.{next(_counts)}", dims.product(x.dims))
+    return {"count": count}
+
+
+nonzero = define(
+    "nonzero",
+    "x:T",
+    attrs={"count": SIZE.optional()},
+    defaults={"count": None},
+    kinds={"T": ANY},
+    canonical=_nonzero_canonical,
+    infer=lambda x, count: TensorType(dtypes.int64, (x.ndim, count)),
+    ref=lambda x, count=None: np.stack(np.nonzero(x)).astype(np.int64),
+    lower=lambda node, inputs, outputs: Lowering("nonzero", inputs, outputs),
+    vjp=lambda node, gradient: (None,),
+    onnx="NonZero",
+    doc="""The indices of the elements that are not 0, in row-major order: int64[x.ndim, count].
+
+    ``count`` is a size that the run finds out, at most the number of elements; leave the argument out.
+    """,
+)
+
+
+def _iota_content(*, count: Size, dtype: DType) -> Any:
+    return tuple(range(count)) if isinstance(count, int) and count <= TRACKED_LIMIT and dtype.is_integer else None
+
+
+iota = define(
+    "iota",
+    "",
+    attrs={"count": SIZE, "dtype": DTYPE},
+    defaults={"dtype": dtypes.int64},
+    infer=lambda count, dtype: TensorType(dtype, (count,)),
+    content=_iota_content,
+    ref=lambda count, dtype: np.arange(count).astype(dtype.numpy),
+    lower=lambda node, inputs, outputs: Lowering("iota", (), outputs),
+    vjp=lambda node, gradient: (),
+    doc="0, 1, 2 ... of ``dtype``.",
+)
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, name: str | None = None) -> Value:
+    """``start, start + step ...`` up to, not including, ``stop``; ``arange(stop)`` starts at 0.
+
+    Ints and Dims give int64 unless ``dtype`` says otherwise, floats float32; element i is ``start + i * step``.
+    Raises InvalidArgumentError for a step of 0, and for a step that is a Dim.
+    """
+    if stop is None:
+        start, stop = 0, start
+    floating = any(isinstance(bound, (float, np.floating)) for bound in (start, stop, step))
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.float32 if floating else dtypes.int64
+    if isinstance(step, Dim) or not step:
+        what = f"expected a step that is a number other than 0, got {step}"
+        raise InvalidArgumentError(message("arange", what, user_origin()))
+    if floating:
+        count: Size = max(0, math.ceil((stop - start) / step))
+        first = convert(start, wanted)
+    else:
+        try:
+            start, stop, step = as_size(start), as_size(stop), int(step)
+        except TypeError as error:
+            raise InvalidArgumentError(message("arange", str(error), user_origin())) from None
+        span = dims.add(stop, dims.mul(start, -1))
+        count = dims.maximum(dims.ceildiv(span if step > 0 else dims.mul(span, -1), abs(step)), 0)
+        first = convert(sizes([start], scalar=True) if isinstance(start, Dim) else start, wanted)
+    steps = iota(count, wanted, name=name)
+    if step != 1:
+        steps = call("multiply", steps, np.asarray(step, wanted.numpy))
+    result: Value = steps if isinstance(start, (int, float)) and start == 0 else call("add", steps, first)
+    return result
