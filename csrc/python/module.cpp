@@ -1,7 +1,18 @@
 #include <pybind11/pybind11.h>
 
-namespace pf {
-void bind_kernels(pybind11::module_& module);
-}
+#include "python/callable.h"
+#include "python/errors.h"
+#include "python/interrupt.h"
 
-PYBIND11_MODULE(_core, module) { pf::bind_kernels(module); }
+namespace pf {
+void bind_core(pybind11::module_& module);
+void bind_kernels(pybind11::module_& module);
+}  // namespace pf
+
+PYBIND11_MODULE(_core, module) {
+  pf::set_main_thread(pybind11::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>());
+  pf::register_errors();
+  pf::bind_core(module);
+  pf::bind_callable(module);
+  pf::bind_kernels(module);
+}
