@@ -350,14 +350,15 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     raise KeyError(missing)
 
 
-def hint_of(size: Size) -> int | None:
-    """``size`` at the hints (or upper bounds) of its symbols; None if one has neither."""
+def hint_of(size: Size, unknown: int | None = None) -> int | None:
+    """``size`` at the hints (or upper bounds) of its symbols; ``unknown`` for a symbol that has neither. None if that
+    is None too, or if sizes at the hints do not broadcast."""
     if isinstance(size, int):
         return size
     values: dict[str, int] = {}
     for symbol in symbols_of(size):
         guess = symbol.hint if symbol.hint is not None else symbol.max
-        number = hint_of(guess) if guess is not None else None
+        number = hint_of(guess, unknown) if guess is not None else unknown
         if number is None:
             return None
         values[symbol.name] = number

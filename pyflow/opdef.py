@@ -21,7 +21,7 @@ from pyflow.errors import DTypeError, InvalidArgumentError, message
 
 if TYPE_CHECKING:
     from pyflow.graph import Node, Value
-    from pyflow.plan import View
+    from pyflow.plan import Program, View
 
 FLOATS = frozenset({dtypes.float32, dtypes.float64})
 INTEGERS = frozenset({dtypes.int32, dtypes.int64})
@@ -152,7 +152,7 @@ def choice(*options: str) -> Attr:
 
 @dataclass(frozen=True)
 class Input:
-    """One declared input: ``x:T``, ``*xs:T`` (any number) or ``condition:bool`` (one dtype)."""
+    """One declared input: ``x:T``, ``*xs:T`` (any number), ``condition:bool`` (one dtype) or ``*xs:*`` (each its own)."""
 
     name: str
     kind: str
@@ -185,6 +185,7 @@ class Lowering:
     ints: tuple[Size, ...] = ()
     floats: tuple[float, ...] = ()
     text: str = ""
+    programs: tuple[Program, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +208,7 @@ class OpDef:
     lower: Callable[[Node, tuple[View, ...], tuple[View, ...]], Lowering] | None = None
     canonical: Callable[..., Mapping[str, Any]] | None = None
     scalar: str = ""
+    epilogue: bool = False
     facts: Facts = Facts()
     effect: str = ""
     host: bool = False
@@ -296,7 +298,7 @@ def define(
 
     name: lower snake case, unique.
     inputs: ``"x:T, y:T"``: a dtype variable (see ``kinds``) or a dtype's name per input; ``"*xs:T"`` for any number.
-        Inputs that share a variable are promoted to one dtype, NumPy's way; Python numbers take the others' dtype.
+        The kind ``*`` takes each input in its own dtype, whatever it is. Inputs that share a variable are promoted to one dtype, NumPy's way; Python numbers take the others' dtype.
     attrs, defaults: attribute types (:data:`INT`, :data:`SIZES`, :func:`choice` ...) and default values.
     kinds: the dtypes that each variable may be; default: T is any numeric dtype.
     infer: ``(*values, **attrs) -> TensorType`` or a tuple of them; reads ``.dtype``, ``.dims`` and ``.content`` of its
@@ -314,6 +316,7 @@ def define(
     lower: ``(node, input_views, output_views) -> Lowering``: default: the kernel of the op's name, attributes in order.
     canonical: ``(*values, **attrs) -> attrs``: makes attributes unique (axes non-negative) before ``infer``.
     scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
+    epilogue: the kernel takes an element-wise program (programs[0], docs/kernels.md) that acts on its finished result.
     facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside). host: runs in Python.
     fallible: may fail at run time (bool, or a function of the node). rounds: ``expand`` may give other bits.
     onnx: ONNX op_type. doc: what users read. multiple: the result is a tuple of outputs.

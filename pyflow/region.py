@@ -25,6 +25,10 @@ class Table:
         self.origins: dict[Node, tuple[Origin, ...]] = {}
         self.current: tuple[Origin, ...] = ()
         """Origins of what is being rewritten: nodes added now come from there."""
+        self.notes: list[str] = []
+        """What passes decided and why, one line each, for ``explain()``."""
+        self.rewrites: dict[str, int] = {}
+        """How often each rule has fired in this compile."""
 
     def adopt(self, value: Value) -> Value:
         if value.node.graph is not None:
@@ -43,7 +47,8 @@ class Table:
         key = (op.name, inputs, tuple(map(attr_key, attrs.values())))
         node = self._nodes.get(key)
         if node is None:
-            node = self._nodes[key] = Node(op, inputs, attrs, types, contents)
+            position = len(self._nodes)
+            node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position)
         self.unite(node, self.current)
         return node
 

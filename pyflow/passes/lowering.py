@@ -1,0 +1,274 @@
+"""The first half of schedule: every value of a region gets a view, every node that computes becomes a draft of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pyflow import dims, views
+from pyflow.dims import Dim, Size
+from pyflow.errors import UnimplementedError, message
+from pyflow.graph import Node, Value
+from pyflow.opdef import Lowering, TensorType
+from pyflow.ops.common import constant_array
+from pyflow.ops.fused import lead
+from pyflow.plan import Buffer, Check, Kind, Step, View
+from pyflow.region import Region
+from pyflow.target import Target
+
+UNKNOWN = 64
+"""The guess for a size of which nothing is known, where a choice needs a number."""
+
+
+@dataclass(eq=False)
+class Draft:
+    """A step on its way into the plan."""
+
+    step: Step
+    node: Node | None
+    sources: frozenset[str] | None
+    """The variables that it depends on, if it depends on nothing else that may differ from run to run."""
+    effect: bool = False
+    reads: tuple[int, ...] = ()
+    writes: tuple[int, ...] = ()
+
+    @property
+    def barrier(self) -> bool:
+        """May it fail, or be seen outside? Then it comes before the first write of a variable."""
+        return self.effect or self.step.fallible or self.step.backend == "host"
+
+
+class Lowered:
+    """Buffers, views and drafts of a region. Every value that is computed has a TEMPORARY buffer, or a window on one."""
+
+    def __init__(self, region: Region, target: Target) -> None:
+        self.region = region
+        self.target = target
+        self.buffers: list[Buffer] = []
+        self.constants: list[np.ndarray] = []
+        self.drafts: list[Draft] = []
+        self.view: dict[Value, View] = {}
+        self.writers: dict[int, list[Draft]] = {}
+        self.checks: dict[Check, None] = {}
+        self.variables: dict[str, int] = {}
+        self.written = {name for name, _ in region.commits}
+        self.nodes = region.nodes()
+        self._sources: dict[int, frozenset[str] | None] = {}
+        self._hints: dict[Size, int] = {}
+        self._windows: dict[Value, tuple[Node, int]] = {}
+        self._find_windows()
+        self._inputs()
+        for node in self.nodes:
+            self._lower(node)
+
+    def add_buffer(self, kind: Kind, type: TensorType, name: str = "", backend: str = "cpu") -> int:
+        elements = dims.product(type.dims)
+        elements = dims.upper(elements) if isinstance(elements, Dim) else elements
+        memory = "cpu" if backend == "cpu" or self.target.shares_memory(backend) else backend
+        self.buffers.append(Buffer(kind, type.dtype, elements, name, backend=memory))
+        return len(self.buffers) - 1
+
+    def variable(self, name: str, type: TensorType) -> int:
+        """The buffer of a variable."""
+        if name not in self.variables:
+            self.variables[name] = self.add_buffer(Kind.VARIABLE, type, name)
+        return self.variables[name]
+
+    def bytes_of(self, buffer: int) -> int:
+        """At the hints."""
+        size = self.buffers[buffer].elements
+        if size not in self._hints:
+            self._hints[size] = dims.hint_of(size, UNKNOWN) or 0
+        return self._hints[size] * self.buffers[buffer].dtype.itemsize
+
+    def is_whole(self, view: View) -> bool:
+        """Is the view all of its buffer, in row-major order, of a size that the feeds tell?"""
+        elements = self.buffers[view.buffer].elements
+        return view.offset == 0 and dims.product(view.dims) == elements and views.is_contiguous(view)
+
+    def copy(self, source: View, target: View, origin: str, node: Node | None = None) -> Draft:
+        """A draft that copies; it is added."""
+        step = Step("copy", self.target.device, (source,), (target,), origin=origin)
+        return self._add(step, node, self._sources.get(source.buffer))
+
+    def temporary_copy(self, source: View, origin: str) -> View:
+        """A contiguous copy in a buffer of its own."""
+        type = TensorType(source.dtype, source.dims)
+        target = views.contiguous(self.add_buffer(Kind.TEMPORARY, type, backend=self.target.device), type.dtype, type.dims)
+        self.copy(source, target, origin)
+        return target
+
+    def sources_of(self, buffer: int) -> frozenset[str] | None:
+        """The variables that a buffer depends on; None if on something that may differ from run to run."""
+        return self._sources.get(buffer)
+
+    def origin(self, node: Node) -> str:
+        return " + ".join(dict.fromkeys(str(origin) for origin in self.region.table.origins.get(node, ())))
+
+    def _inputs(self) -> None:
+        names = {value: name for name, value in self.region.variables.items()}
+        needed = set(self.nodes)
+        for value in self.region.inputs:
+            name = names.get(value)
+            if name is None:
+                self._leaf(value, self.add_buffer(Kind.INPUT, value.type), None)
+            elif value.node in needed:
+                self._leaf(value, self.variable(name, value.type), None if name in self.written else frozenset({name}))
+
+    def _leaf(self, value: Value, buffer: int, sources: frozenset[str] | None) -> None:
+        self.view[value] = views.contiguous(buffer, value.dtype, value.dims)
+        self._sources[buffer] = sources
+
+    def _find_windows(self) -> None:
+        """Which values are written straight into the result that they become a part of."""
+        uses: dict[Value, int] = {}
+        given = set(self.region.inputs)
+        for value in self.region.roots():
+            uses[value] = uses.get(value, 0) + 1
+        for node in self.nodes:
+            for value in node.inputs:
+                uses[value] = uses.get(value, 0) + 1
+        for node in self.nodes:
+            if node.op.parts is None or _is_late(node.types):
+                continue
+            for index, value in enumerate(node.inputs):
+                maker = value.node.op
+                computed = maker.view is None and not maker.host and value not in given
+                if uses[value] == 1 and computed and len(value.node.outputs) == 1 and constant_array(value) is None:
+                    self._windows[value] = (node, index)
+
+    def _backend(self, node: Node) -> str:
+        asked = lead(node) if node.op.name == "fused" else node
+        backend = self.target.place(asked)
+        if backend is None:
+            why = self.target.reasons.get(asked.op.name, "")
+            origin = self.region.table.origins.get(node, ())
+            raise UnimplementedError(
+                message(node.op.name, f"{self.target.device} does not run it: {why}", origin[0] if origin else None)
+            )
+        return backend
+
+    def _destination(self, value: Value, backend: str) -> View:
+        """Where the step that computes ``value`` writes."""
+        window = self._windows.get(value)
+        if window is not None:
+            node, index = window
+            whole = node.outputs[0]
+            if whole not in self.view:
+                self.view[whole] = self._destination(whole, self.target.device)
+            assert node.op.parts is not None
+            part = node.op.parts(node, self.view[whole])[index]
+            if self.buffers[part.buffer].backend == ("cpu" if self.target.shares_memory(backend) else backend):
+                return part
+            del self._windows[value]
+        return views.contiguous(self.add_buffer(Kind.TEMPORARY, value.type, backend=backend), value.dtype, value.dims)
+
+    def _lower(self, node: Node) -> None:
+        if node.outputs and node.outputs[0] in self.view and node.op.parts is None:
+            return
+        if node.op.checks is not None:
+            for left, right, what in node.op.checks(node):
+                self.checks[Check(left, right, self._located(node, what))] = None
+        held = constant_array(node.outputs[0]) if node.outputs else None
+        if held is not None:
+            value = node.outputs[0]
+            self.constants.append(np.require(held, requirements="C"))
+            self._leaf(value, self.add_buffer(Kind.CONSTANT, value.type), frozenset())
+            return
+        inputs = tuple(self.view[value] for value in node.inputs)
+        if node.op.view is not None:
+            windows = node.op.view(node, inputs)
+            if windows is not None:
+                self.view.update(zip(node.outputs, windows, strict=True))
+                return
+        if node.op.parts is not None:
+            self._lower_parts(node, inputs)
+            return
+        backend = self._backend(node)
+        outputs = []
+        for value in node.outputs:
+            self.view[value] = self._destination(value, backend)
+            outputs.append(self.view[value])
+        lowering = node.op.lowering(node, inputs, tuple(outputs))
+        step = Step(
+            lowering.kernel,
+            backend,
+            lowering.inputs,
+            lowering.outputs,
+            lowering.ints,
+            lowering.floats,
+            lowering.programs,
+            defines=_defined(node),
+            fallible=node.op.is_fallible(node),
+            text=lowering.text,
+            origin=self.origin(node),
+        )
+        self._add(step, node, self._sources_of(node, lowering), bool(node.op.effect))
+
+    def _lower_parts(self, node: Node, inputs: Sequence[View]) -> None:
+        value = node.outputs[0]
+        if value not in self.view:
+            self.view[value] = self._destination(value, self.target.device)
+        assert node.op.parts is not None
+        for source, part, window in zip(node.inputs, node.op.parts(node, self.view[value]), inputs, strict=True):
+            if source not in self._windows:
+                self.copy(window, part, self.origin(node), node)
+
+    def _add(self, step: Step, node: Node | None, sources: frozenset[str] | None, effect: bool = False) -> Draft:
+        reads = tuple(dict.fromkeys(view.buffer for view in step.inputs))
+        writes = tuple(dict.fromkeys(view.buffer for view in step.outputs))
+        draft = Draft(step, node, sources, effect, reads, writes)
+        self.drafts.append(draft)
+        for buffer in writes:
+            others = self.writers.setdefault(buffer, [])
+            known = self._sources.get(buffer, frozenset())
+            self._sources[buffer] = None if known is None or sources is None else known | sources
+            others.append(draft)
+        return draft
+
+    def _sources_of(self, node: Node, lowering: Lowering) -> frozenset[str] | None:
+        """None too for what is better computed anew: results much larger than what they are computed from."""
+        if node.op.effect or node.op.host or _has_symbols(node):
+            return None
+        union: frozenset[str] = frozenset()
+        for view in lowering.inputs:
+            more = self._sources[view.buffer]
+            if more is None:
+                return None
+            union |= more
+        made = sum(self.bytes_of(view.buffer) for view in lowering.outputs)
+        given = sum(self.bytes_of(buffer) for buffer in {view.buffer for view in lowering.inputs})
+        return union if made <= max(65536, 4 * given) else None
+
+    def _located(self, node: Node, what: str) -> str:
+        origins = self.region.table.origins.get(node, ())
+        return message(node.op.name if node.op.name != "fused" else lead(node).op.name, what, origins[0] if origins else None)
+
+
+def _is_late(types: Iterable[TensorType]) -> bool:
+    return any(dims.late_in(size) for type in types for size in type.dims)
+
+
+def _defined(node: Node) -> tuple[str, ...]:
+    """Late symbols that come up in the node's results."""
+    if not _is_late(node.types):
+        return ()
+    known = {symbol.name for value in node.inputs for size in value.dims for symbol in dims.symbols_of(size)}
+    found = (symbol for type in node.types for size in type.dims for symbol in dims.symbols_of(size))
+    return tuple(dict.fromkeys(symbol.name for symbol in found if symbol.late and symbol.name not in known))
+
+
+def _has_symbols(node: Node) -> bool:
+    def found(entry: Any) -> bool:
+        return isinstance(entry, Dim) or (isinstance(entry, tuple) and any(map(found, entry)))
+
+    return any(found(type.dims) for type in node.types) or any(map(found, node.attrs.values()))
+
+
+def renamed(view: View, names: dict[int, int]) -> View:
+    """``view`` on the buffer that its own became."""
+    return replace(view, buffer=names[view.buffer]) if view.buffer in names else view
+
