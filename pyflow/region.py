@@ -8,7 +8,7 @@ run that fails leaves variables as they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,19 +101,45 @@ class Region:
         return result
 
 
-def topological(roots: Iterable[Node]) -> list[Node]:
-    """The nodes that ``roots`` reach, operands first, in a deterministic order; no recursion."""
+class Lasting:
+    """``value in Lasting(region)``: it depends on constants and on variables that the run does not write, so that it
+    is the same from run to run: what prepare steps compute. Values made later in the compile may be asked for too."""
+
+    def __init__(self, region: Region) -> None:
+        self._written = {f"variable:{name}" for name, _ in region.commits}
+        self._known: dict[Node, bool] = {}
+
+    def __contains__(self, value: Value) -> bool:
+        known = self._known
+        for node in topological([value.node], known):
+            if node.op.name == "input":
+                label = node.attrs["label"]
+                known[node] = label.startswith("variable:") and label not in self._written
+            elif not node.inputs:
+                known[node] = node.op.name == "constant"
+            else:
+                known[node] = (
+                    not node.op.effect
+                    and all(known[entry.node] for entry in node.inputs)
+                    and all(isinstance(size, int) for type in node.types for size in type.dims)
+                )
+        return known[value.node]
+
+
+def topological(roots: Iterable[Node], without: Container[Node] = ()) -> list[Node]:
+    """The nodes that ``roots`` reach, operands first, in a deterministic order, but for those in ``without`` and what
+    only they reach; no recursion."""
     order: list[Node] = []
     done: set[Node] = set()
     for root in roots:
         stack: list[tuple[Node, Iterator[Value]]] = []
-        if root not in done:
+        if root not in done and root not in without:
             done.add(root)
             stack.append((root, iter(root.inputs)))
         while stack:
             node, pending = stack[-1]
             for value in pending:
-                if value.node not in done:
+                if value.node not in done and value.node not in without:
                     done.add(value.node)
                     stack.append((value.node, iter(value.node.inputs)))
                     break

@@ -52,6 +52,13 @@ def constant_of(array: np.ndarray) -> Value:
     return table.make(OPS["constant"], (), {"value": Constant(array)}).outputs[0]
 
 
+def again(node: Node, *inputs: Value) -> Value:
+    """Called by a rule: the first output of ``node``'s op, with its attributes, on other inputs."""
+    table = current_builder()
+    assert isinstance(table, Table)
+    return table.make(node.op, inputs, node.attrs).outputs[0]
+
+
 def compatible(have: TensorType, want: TensorType) -> bool:
     """Same dtype and rank, and no axis of two different known sizes."""
     return (

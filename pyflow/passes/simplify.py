@@ -15,7 +15,7 @@ from pyflow.graph import Node, Value, call
 from pyflow.ops.common import constant_array
 from pyflow.plan import View
 from pyflow.region import Region
-from pyflow.rewrite import Rule, rewrite
+from pyflow.rewrite import Rule, again, rewrite
 from pyflow.target import Target
 
 LONGEST_CHAIN = 16
@@ -104,8 +104,7 @@ def _ordered(node: Node) -> Value | None:
     first, second = node.inputs
     if _rank(first) <= _rank(second):
         return None
-    made: Value = call(node.op.name, second, first, **node.attrs)
-    return made
+    return again(node, second, first)
 
 
 def _rank(value: Value) -> tuple[bool, int, int]:
@@ -189,8 +188,7 @@ def _cast(node: Node) -> Value | None:
     if inner.op is node.op:
         source = inner.inputs[0]
         if dtypes.can_cast_safely(source.dtype, value.dtype):
-            made: Value = call(node.op.name, source, wanted)
-            return made
+            return again(node, source)
     return None
 
 

@@ -1,0 +1,139 @@
+"""layout: channels last where the kernels want it, and weights packed where they stay from run to run.
+
+An op on images in NCHW becomes one in NHWC between two transposes; transposes sink through element-wise ops, joins and
+padding until they meet another and cancel, so that a network's images stay NHWC from its first to its last. Kernels
+see the same logical order either way, so every rule here is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyflow.dims import Size
+from pyflow.graph import Node, Value, call
+from pyflow.opdef import OPS
+from pyflow.ops.shape import inverse_permutation
+from pyflow.ops.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
+from pyflow.region import Lasting, Region, Table
+from pyflow.rewrite import Rule, rewrite
+from pyflow.target import Target
+
+IMAGE = (TO_LAST["NCHW"], FROM_LAST["NCHW"])
+WEIGHT = (WEIGHT_TO_LAST["NCHW"], WEIGHT_FROM_LAST["NCHW"])
+"""How an operand goes from the NCHW family of formats to channels last, and back."""
+
+FORMATS = {
+    "conv2d": ((IMAGE, WEIGHT), IMAGE),
+    "conv2d_input_grad": ((IMAGE, WEIGHT), IMAGE),
+    "conv2d_filter_grad": ((IMAGE, IMAGE), WEIGHT),
+    "max_pool2d": ((IMAGE,), IMAGE),
+    "max_pool2d_grad": ((IMAGE, IMAGE), IMAGE),
+    "avg_pool2d": ((IMAGE,), IMAGE),
+    "avg_pool2d_grad": ((IMAGE,), IMAGE),
+}
+"""What the operands and the result of ops with a ``data_format`` are."""
+
+SUNK = FROM_LAST["NCHW"]
+"""The transpose that sinks: channels last seen as channels first."""
+
+
+def permuted(value: Value, axes: Sequence[int]) -> Value:
+    """``value`` transposed; transposes of transposes are composed, and vanish if nothing is left."""
+    axes = tuple(axes)
+    if value.node.op.name == "transpose":
+        below = value.node.attrs["axes"]
+        axes = tuple(below[axis] for axis in axes)
+        value = value.node.inputs[0]
+    if axes == tuple(range(len(axes))):
+        return value
+    result: Value = call("transpose", value, axes)
+    return result
+
+
+def _is_sunk(value: Value) -> bool:
+    return value.node.op.name == "transpose" and value.node.attrs["axes"] == SUNK
+
+
+class _Layout:
+    def __init__(self, region: Region, target: Target) -> None:
+        self.table: Table = region.table
+        self.target = target
+        self.lasting = Lasting(region)
+
+    def channels_last(self, node: Node) -> Value | None:
+        if node.attrs["data_format"] != "NCHW" or self.target.preferred_format(node.op.name) != "NHWC":
+            return None
+        operands, result = FORMATS[node.op.name]
+        inputs = tuple(permuted(value, to) for value, (to, _) in zip(node.inputs, operands, strict=True))
+        made = self.table.make(node.op, inputs, {**node.attrs, "data_format": "NHWC"})
+        return permuted(made.outputs[0], result[1])
+
+    def sink_elementwise(self, node: Node) -> Value | None:
+        if not node.op.scalar or node.types[0].ndim != 4 or not any(map(_is_sunk, node.inputs)):
+            return None
+        inputs = tuple(self.below(value) for value in node.inputs)
+        return permuted(self.table.make(node.op, inputs, node.attrs).outputs[0], SUNK)
+
+    def below(self, value: Value) -> Value:
+        """``value`` with channels last, as it broadcasts to four axes."""
+        if value.ndim == 0 or all(size == 1 for size in value.dims):
+            return value if value.ndim < 4 else permuted(value, TO_LAST["NCHW"])
+        if value.ndim < 4:
+            shape: tuple[Size, ...] = (*(1,) * (4 - value.ndim), *value.dims)
+            value = call("reshape", value, shape)
+        return permuted(value, TO_LAST["NCHW"])
+
+    def sink_join(self, node: Node) -> Value | None:
+        if len(node.types[0].dims) != 4 or not all(map(_is_sunk, node.inputs)):
+            return None
+        attrs = {**node.attrs, "axis": SUNK[node.attrs["axis"]]}
+        return permuted(self.table.make(node.op, tuple(v.node.inputs[0] for v in node.inputs), attrs).outputs[0], SUNK)
+
+    def sink_pad(self, node: Node) -> Value | None:
+        x, value = node.inputs
+        if x.ndim != 4 or not _is_sunk(x):
+            return None
+        attrs = {name: tuple(node.attrs[name][axis] for axis in TO_LAST["NCHW"]) for name in ("before", "after")}
+        return permuted(self.table.make(node.op, (x.node.inputs[0], value), attrs).outputs[0], SUNK)
+
+    def pack_matmul(self, node: Node) -> Value | None:
+        a, b = node.inputs
+        if a.ndim < 2 or b.ndim < 2 or b not in self.lasting or a in self.lasting:
+            return None
+        panels = self.placed("matmul_pack", (b,), {})
+        return panels and self.placed("matmul_packed", (a, panels), {"columns": b.dims[-1]})
+
+    def pack_conv2d(self, node: Node) -> Value | None:
+        x, w = node.inputs
+        if w not in self.lasting or x in self.lasting:
+            return None
+        attrs = dict(node.attrs)
+        height, width, _, channels = (w.dims[axis] for axis in WEIGHT_TO_LAST[attrs["data_format"]])
+        panels = self.placed("conv2d_pack", (w,), {"groups": attrs["groups"], "data_format": attrs["data_format"]})
+        more = {"kernel": (height, width), "channels": channels, **attrs}
+        return panels and self.placed("conv2d_packed", (x, panels), more)
+
+    def placed(self, op: str, inputs: tuple[Value, ...], attrs: dict[str, object]) -> Value | None:
+        """The op's value, if the target has a kernel for it."""
+        definition = OPS.get(op)
+        if definition is None or any(value.dtype not in definition.kinds["T"] for value in inputs):
+            return None
+        node = self.table.make(definition, inputs, definition.normalise(attrs))
+        return node.outputs[0] if self.target.place(node) == self.target.device else None
+
+
+def layout(region: Region, target: Target) -> Region:
+    """``region`` with images channels last where ``target`` prefers it, and lasting weights packed."""
+    rules = _Layout(region, target)
+    return rewrite(
+        region,
+        (
+            Rule("channels_last", tuple(FORMATS), rules.channels_last, why="the kernels run along channels"),
+            Rule("sink_elementwise", (), rules.sink_elementwise, why="a transpose meets the next one below"),
+            Rule("sink_join", ("concat",), rules.sink_join, why="a transpose meets the next one below"),
+            Rule("sink_pad", ("pad",), rules.sink_pad, why="a transpose meets the next one below"),
+            Rule("pack_matmul", ("matmul",), rules.pack_matmul, why="packed once, read many times"),
+            Rule("pack_conv2d", ("conv2d",), rules.pack_conv2d, why="packed once, read many times"),
+        ),
+        target.numerics,
+    )
