@@ -101,7 +101,7 @@ class _Layout:
         if a.ndim < 2 or b.ndim < 2 or b not in self.lasting or a in self.lasting:
             return None
         panels = self.placed("matmul_pack", (b,), {})
-        return panels and self.placed("matmul_packed", (a, panels), {"columns": b.dims[-1]})
+        return None if panels is None else self.placed("matmul_packed", (a, panels), {"columns": b.dims[-1]})
 
     def pack_conv2d(self, node: Node) -> Value | None:
         x, w = node.inputs
@@ -111,7 +111,7 @@ class _Layout:
         height, width, _, channels = (w.dims[axis] for axis in WEIGHT_TO_LAST[attrs["data_format"]])
         panels = self.placed("conv2d_pack", (w,), {"groups": attrs["groups"], "data_format": attrs["data_format"]})
         more = {"kernel": (height, width), "channels": channels, **attrs}
-        return panels and self.placed("conv2d_packed", (x, panels), more)
+        return None if panels is None else self.placed("conv2d_packed", (x, panels), more)
 
     def placed(self, op: str, inputs: tuple[Value, ...], attrs: dict[str, object]) -> Value | None:
         """The op's value, if the target has a kernel for it."""

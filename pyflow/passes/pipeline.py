@@ -66,6 +66,11 @@ class Record:
     """How often each rule fired."""
     skipped: bool = False
 
+    def __str__(self) -> str:
+        fired = ", ".join(f"{rule} x{count}" for rule, count in self.rewrites.items())
+        note = "skipped" if self.skipped else (fired or "changed") if self.changed else "unchanged"
+        return f"{self.name} {self.seconds * 1e3:.2f} ms ({note})"
+
 
 @dataclass(frozen=True)
 class Compiled:
