@@ -51,12 +51,12 @@ void program_block(const void* state, int64_t rows, int64_t cols, const Window* 
 
 // A block of finished sums on its way to the output. Register 0 of the program is the sum, register 1+i extras[i].
 struct EpilogueBlock {
-  const void* sums;      // rows x cols, dtype of register 0, cols contiguous
-  int64_t sums_stride;   // elements from one row of sums to the next
-  int64_t rows, cols;    // along row_axis and col_axis of the output, from `index` on
+  const void* sums;     // rows x cols, dtype of register 0, cols contiguous
+  int64_t sums_stride;  // elements from one row of sums to the next
+  int64_t rows, cols;   // along row_axis and col_axis of the output, from `index` on
   int32_t row_axis, col_axis;
-  const int64_t* index;  // coordinates of the block's first element in the output, one per axis
-  const pf_view* extras; // each with the output's dims (a dim may be 1 or its stride 0: broadcast)
+  const int64_t* index;   // coordinates of the block's first element in the output, one per axis
+  const pf_view* extras;  // each with the output's dims (a dim may be 1 or its stride 0: broadcast)
   const pf_view* output;
 };
 

@@ -29,21 +29,21 @@ using Wrapping = typename Unsigned<T>::type;
 template <typename T>
 constexpr bool kIsFloat = T(0.5) != T(0);
 
-#define PF_UNARY(name, ...)                                    \
-  struct name {                                                \
-    template <typename T>                                      \
-    PF_MEMBER auto apply(T x, uint32_t& faults) {              \
-      (void)faults;                                            \
-      __VA_ARGS__                                              \
-    }                                                          \
+#define PF_UNARY(name, ...)                       \
+  struct name {                                   \
+    template <typename T>                         \
+    PF_MEMBER auto apply(T x, uint32_t& faults) { \
+      (void)faults;                               \
+      __VA_ARGS__                                 \
+    }                                             \
   };
-#define PF_BINARY(name, ...)                                   \
-  struct name {                                                \
-    template <typename T>                                      \
-    PF_MEMBER auto apply(T a, T b, uint32_t& faults) {         \
-      (void)faults;                                            \
-      __VA_ARGS__                                              \
-    }                                                          \
+#define PF_BINARY(name, ...)                           \
+  struct name {                                        \
+    template <typename T>                              \
+    PF_MEMBER auto apply(T a, T b, uint32_t& faults) { \
+      (void)faults;                                    \
+      __VA_ARGS__                                      \
+    }                                                  \
   };
 #ifdef __CUDACC__
 #define PF_MEMBER static __device__ __forceinline__
@@ -98,10 +98,10 @@ PF_UNARY(isinf, return static_cast<uint8_t>(math::absolute(x) == static_cast<T>(
 PF_UNARY(isfinite, return static_cast<uint8_t>(math::absolute(x) < static_cast<T>(__builtin_inf()));)
 PF_UNARY(logical_not, return static_cast<uint8_t>(x == T(0));)
 
-#define PF_BY_WIDTH(name, of_float, of_double)                                                  \
-  struct name {                                                                                 \
-    PF_MEMBER float apply(float x, uint32_t&) { return of_float; }                              \
-    PF_MEMBER double apply(double x, uint32_t&) { return of_double; }                           \
+#define PF_BY_WIDTH(name, of_float, of_double)                        \
+  struct name {                                                       \
+    PF_MEMBER float apply(float x, uint32_t&) { return of_float; }    \
+    PF_MEMBER double apply(double x, uint32_t&) { return of_double; } \
   };
 PF_BY_WIDTH(floor, __builtin_floorf(x), __builtin_floor(x))
 PF_BY_WIDTH(ceil, __builtin_ceilf(x), __builtin_ceil(x))

@@ -20,10 +20,10 @@ namespace PF_ISA {
 
 template <typename T>
 struct VectorOf;
-#define PF_VECTOR(type)                                                                               \
-  template <>                                                                                         \
-  struct VectorOf<type> {                                                                             \
-    typedef type Aligned __attribute__((vector_size(PF_VECTOR_BYTES)));                               \
+#define PF_VECTOR(type)                                                                                     \
+  template <>                                                                                               \
+  struct VectorOf<type> {                                                                                   \
+    typedef type Aligned __attribute__((vector_size(PF_VECTOR_BYTES)));                                     \
     typedef type Anywhere __attribute__((vector_size(PF_VECTOR_BYTES), aligned(alignof(type)), may_alias)); \
   };
 PF_VECTOR(float)
@@ -107,8 +107,12 @@ static inline Vector<double> multiply_add(Vector<double> a, Vector<double> b, Ve
 #endif
 }
 // Integers wrap (files are compiled with -fwrapv).
-static inline Vector<int32_t> multiply_add(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> c) { return a * b + c; }
-static inline Vector<int64_t> multiply_add(Vector<int64_t> a, Vector<int64_t> b, Vector<int64_t> c) { return a * b + c; }
+static inline Vector<int32_t> multiply_add(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> c) {
+  return a * b + c;
+}
+static inline Vector<int64_t> multiply_add(Vector<int64_t> a, Vector<int64_t> b, Vector<int64_t> c) {
+  return a * b + c;
+}
 
 }  // namespace PF_ISA
 }  // namespace pf

@@ -78,7 +78,7 @@ struct Loops {
   }
 };
 
-// A position in loops, with the offset of each operand.
+// A position in loops, with the offset of each operand. Position 0 exists in empty loops too.
 template <int N>
 struct Position {
   int64_t index[PF_MAX_NDIM];
@@ -87,6 +87,10 @@ struct Position {
   Position(const Loops<N>& loops, int64_t linear) {
     for (int k = 0; k < N; ++k) offset[k] = 0;
     for (int32_t i = loops.ndim - 1; i >= 0; --i) {
+      if (linear == 0) {
+        index[i] = 0;
+        continue;
+      }
       index[i] = linear % loops.dims[i];
       linear /= loops.dims[i];
       for (int k = 0; k < N; ++k) offset[k] += index[i] * loops.strides[k][i];

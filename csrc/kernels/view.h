@@ -37,8 +37,7 @@ static inline const char* dtype_name(int32_t dtype) {
 }
 
 static inline bool is_num(int32_t dtype) {
-  return dtype == PF_DTYPE_float32 || dtype == PF_DTYPE_float64 || dtype == PF_DTYPE_int32 ||
-         dtype == PF_DTYPE_int64;
+  return dtype == PF_DTYPE_float32 || dtype == PF_DTYPE_float64 || dtype == PF_DTYPE_int32 || dtype == PF_DTYPE_int64;
 }
 static inline bool is_float(int32_t dtype) { return dtype == PF_DTYPE_float32 || dtype == PF_DTYPE_float64; }
 
@@ -106,8 +105,7 @@ struct Nest {
     for (int32_t axis = 0; axis < ndim; ++axis) {
       if (dims[axis] == 1) continue;
       bool merge = kept > 0;
-      for (int32_t k = 0; merge && k < noperands; ++k)
-        merge = strides[k][kept - 1] == strides[k][axis] * dims[axis];
+      for (int32_t k = 0; merge && k < noperands; ++k) merge = strides[k][kept - 1] == strides[k][axis] * dims[axis];
       if (merge) {
         dims[kept - 1] *= dims[axis];
       } else {

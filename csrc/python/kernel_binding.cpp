@@ -145,8 +145,8 @@ std::vector<int64_t> call_kernel(const std::string& name, const py::list& inputs
   const pf_backend* backend = cpu_backend();
   const pf_segment segment{1, &step};
   const pf_step_sizes sizes{in.places.data(), out.places.data(), ints.data(), defines.data()};
-  const std::unique_ptr<Gang> own = py::isinstance<Gang>(threads) ? nullptr
-                                                                  : std::make_unique<Gang>(threads.cast<int32_t>());
+  const std::unique_ptr<Gang> own =
+      py::isinstance<Gang>(threads) ? nullptr : std::make_unique<Gang>(threads.cast<int32_t>());
   const Gang& gang = own != nullptr ? *own : threads.cast<const Gang&>();
   pf_executor executor = *gang.executor();
   if (host_pool) executor.gang = nullptr;

@@ -125,8 +125,7 @@ pf_code bind(void*, void* prepared_pointer, const pf_step_sizes* sizes, void** b
   }
   result->lanes = result->any_parallel ? widest_gang() : 1;
   result->next_task = std::make_unique<std::atomic<int64_t>[]>(result->steps.size() * PF_MAX_PHASES);
-  needs->scratch =
-      kAlignment + result->shared_scratch + static_cast<size_t>(result->lanes) * result->lane_scratch;
+  needs->scratch = kAlignment + result->shared_scratch + static_cast<size_t>(result->lanes) * result->lane_scratch;
   needs->cost = result->cost;
   *bound = result.release();
   return PF_OK;
@@ -141,7 +140,7 @@ pf_code run(void*, void* bound, const pf_run* run, pf_error* error) {
 }  // namespace
 
 const pf_backend* cpu_backend() {
-  static const pf_backend backend = {sizeof(pf_backend), PF_BACKEND_ABI, "cpu", 1,         nullptr,
+  static const pf_backend backend = {sizeof(pf_backend), PF_BACKEND_ABI, "cpu",   1,       nullptr,
                                      supports,           nullptr,        nullptr, nullptr, prepare,
                                      unprepare,          bind,           unbind,  run};
   return &backend;

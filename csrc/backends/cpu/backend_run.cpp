@@ -69,8 +69,8 @@ class Run {
   // the binding and the order to stop travels with the barriers.
   void walk(Gang& gang, int32_t thread) {
     const bool leads = thread == 0;
-    bool stopped = false;      // this thread does no more work
-    bool unfinished = false;   // others may still be at an earlier phase
+    bool stopped = false;     // this thread does no more work
+    bool unfinished = false;  // others may still be at an earlier phase
     bool was_parallel = false;
     for (size_t i = 0; i < bound_.steps.size(); ++i) {
       const BoundStep& step = bound_.steps[i];

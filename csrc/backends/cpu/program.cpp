@@ -26,7 +26,7 @@ struct Constant {
 // A value's place in scratch is its slot. Inputs and constants keep theirs, others share by lifetime.
 struct Compiled {
   int32_t ninputs, noutputs, nregisters, ninstructions, nconstants, nslots;
-  int64_t tile;       // elements
+  int64_t tile;  // elements
   int64_t slot_bytes;
   double cost;
   int32_t output_registers[kMaxProgramOperands];
@@ -37,7 +37,7 @@ struct Compiled {
   int32_t input_sizes[kMaxProgramOperands];
 };
 
-// The arrays behind a Compiled: instructions, constants, slots per register.
+// The arrays behind a Compiled: instructions, constants, slots per register, last uses per register.
 Instruction* instructions_of(Compiled* compiled) { return reinterpret_cast<Instruction*>(compiled + 1); }
 const Instruction* instructions_of(const Compiled* compiled) {
   return reinterpret_cast<const Instruction*>(compiled + 1);
@@ -58,7 +58,7 @@ TileOp loop_for(const pf_program* program, const pf_instr& instr, char* why, siz
   if (is_cast(instr)) {
     const TileOp loop = instr.nargs == 1 ? find_cast(dtypes[instr.args[0]], instr.dtype) : nullptr;
     if (loop == nullptr) refuse(why, why_size, "no cast to %s", dtype_name(instr.dtype));
-    *cost = 0.3;
+    *cost = 0.15;
     return loop;
   }
   const TileOpRow* row = find_tile_op(instr.op);
@@ -94,30 +94,25 @@ TileOp loop_for(const pf_program* program, const pf_instr& instr, char* why, siz
   return loop;
 }
 
-// Gives slots: inputs first, constants next, then the rest by lifetime. Returns the number of slots. `slots` is in
-// memory of nregisters entries; until its last use a register keeps its slot.
-int32_t give_slots(const pf_program* program, int32_t* slots) {
+// Gives slots: inputs and constants keep theirs, the rest share by lifetime. Returns the number of slots. `slots` and
+// `last_use` have an entry per register.
+int32_t give_slots(const pf_program* program, int32_t* slots, int32_t* last_use) {
   const int32_t ninputs = program->ninputs, nregisters = ninputs + program->ninstrs;
   int32_t count = 0;
   for (int32_t reg = 0; reg < nregisters; ++reg) {
     const bool pinned = reg < ninputs || is_constant(program->instrs[reg - ninputs]);
     slots[reg] = pinned ? count++ : -1;
   }
-  const auto last_use = [&](int32_t reg) {
-    for (int32_t k = 0; k < program->noutputs; ++k)
-      if (program->outputs[k] == reg) return nregisters;
-    for (int32_t i = program->ninstrs - 1; i >= 0; --i)
-      for (int32_t j = 0; j < program->instrs[i].nargs; ++j)
-        if (program->instrs[i].args[j] == reg) return ninputs + i;
-    return reg;
-  };
+  for (int32_t reg = 0; reg < nregisters; ++reg) last_use[reg] = reg;
+  for (int32_t i = 0; i < program->ninstrs; ++i)
+    for (int32_t j = 0; j < program->instrs[i].nargs; ++j) last_use[program->instrs[i].args[j]] = ninputs + i;
+  for (int32_t k = 0; k < program->noutputs; ++k) last_use[program->outputs[k]] = nregisters;
   const int32_t first_shared = count;
   for (int32_t reg = ninputs; reg < nregisters; ++reg) {
     if (slots[reg] >= 0) continue;
     for (int32_t slot = first_shared; slots[reg] < 0; ++slot) {
       bool free = true;
-      for (int32_t other = ninputs; free && other < reg; ++other)
-        free = slots[other] != slot || last_use(other) < reg;
+      for (int32_t other = ninputs; free && other < reg; ++other) free = slots[other] != slot || last_use[other] < reg;
       if (free) slots[reg] = slot;
       if (free && slot >= count) count = slot + 1;
     }
@@ -125,9 +120,21 @@ int32_t give_slots(const pf_program* program, int32_t* slots) {
   return count;
 }
 
+// Neighbours in memory are in one column: such a window is read by columns, in square tiles.
+bool lies_across(int64_t row_stride, int64_t col_stride) {
+  return (row_stride == 1 || row_stride == -1) && col_stride != 0 && col_stride != 1 && col_stride != -1;
+}
+
 template <typename T>
 void gather(char* to, const char* from, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
   T* out = reinterpret_cast<T*>(to);
+  if (lies_across(row_stride, col_stride)) {
+    for (int64_t col = 0; col < cols; ++col) {
+      const T* in = reinterpret_cast<const T*>(from) + col * col_stride;
+      for (int64_t row = 0; row < rows; ++row) out[row * cols + col] = in[row * row_stride];
+    }
+    return;
+  }
   for (int64_t row = 0; row < rows; ++row) {
     const T* in = reinterpret_cast<const T*>(from) + row * row_stride;
     if (col_stride == 1) {
@@ -156,11 +163,17 @@ void scatter(char* to, const char* from, int64_t rows, int64_t cols, int64_t row
   }
 }
 
-#define PF_BY_SIZE(function, size, ...)                    \
-  switch (size) {                                          \
-    case 1: function<uint8_t>(__VA_ARGS__); break;         \
-    case 4: function<uint32_t>(__VA_ARGS__); break;        \
-    default: function<uint64_t>(__VA_ARGS__); break;       \
+#define PF_BY_SIZE(function, size, ...) \
+  switch (size) {                       \
+    case 1:                             \
+      function<uint8_t>(__VA_ARGS__);   \
+      break;                            \
+    case 4:                             \
+      function<uint32_t>(__VA_ARGS__);  \
+      break;                            \
+    default:                            \
+      function<uint64_t>(__VA_ARGS__);  \
+      break;                            \
   }
 
 void fill(char* to, const Constant& constant, int64_t n) {
@@ -214,8 +227,7 @@ struct Tiler {
       const bool dense = (cols == 1 || window.col_stride == 1) && (rows == 1 || window.row_stride == cols);
       written[k] = dense && compiled->writes_through[k] != 0;
       const int32_t reg = compiled->output_registers[k];
-      if (compiled->writes_through[k] != 0)
-        registers[reg] = written[k] ? destination(k, row, col) : slot(reg);
+      if (compiled->writes_through[k] != 0) registers[reg] = written[k] ? destination(k, row, col) : slot(reg);
     }
     const Instruction* instructions = instructions_of(compiled);
     for (int32_t i = 0; i < compiled->ninstructions; ++i) {
@@ -229,8 +241,7 @@ struct Tiler {
       const char* from = static_cast<const char*>(registers[compiled->output_registers[k]]);
       char* to = destination(k, row, col);
       if (to == from) continue;
-      PF_BY_SIZE(scatter, compiled->output_sizes[k], to, from, rows, cols, outputs[k].row_stride,
-                 outputs[k].col_stride)
+      PF_BY_SIZE(scatter, compiled->output_sizes[k], to, from, rows, cols, outputs[k].row_stride, outputs[k].col_stride)
     }
   }
 };
@@ -249,7 +260,8 @@ int32_t program_supported(const pf_program* program, char* why, size_t why_size)
       return refuse(why, why_size, "output %d is no register", k);
   for (int32_t i = 0; i < program->ninstrs; ++i) {
     const pf_instr& instr = program->instrs[i];
-    if (instr.nargs < 0 || instr.nargs > 4) return refuse(why, why_size, "instruction %d has %d arguments", i, instr.nargs);
+    if (instr.nargs < 0 || instr.nargs > 4)
+      return refuse(why, why_size, "instruction %d has %d arguments", i, instr.nargs);
     for (int32_t j = 0; j < instr.nargs; ++j)
       if (instr.args[j] < 0 || instr.args[j] >= program->ninputs + i)
         return refuse(why, why_size, "instruction %d reads register %d before it is written", i, instr.args[j]);
@@ -262,7 +274,7 @@ int32_t program_supported(const pf_program* program, char* why, size_t why_size)
 size_t program_state_size(const pf_program* program) {
   const size_t ninstrs = static_cast<size_t>(program->ninstrs);
   return sizeof(Compiled) + ninstrs * (sizeof(Instruction) + sizeof(Constant)) +
-         (ninstrs + static_cast<size_t>(program->ninputs)) * sizeof(int32_t);
+         (ninstrs + static_cast<size_t>(program->ninputs)) * 2 * sizeof(int32_t);
 }
 
 pf_code program_prepare(const pf_program* program, void* state, pf_error* error) {
@@ -295,7 +307,7 @@ pf_code program_prepare(const pf_program* program, void* state, pf_error* error)
     compiled->cost += cost;
   }
   int32_t* slots = slots_of(compiled, program->ninstrs);
-  compiled->nslots = give_slots(program, slots);
+  compiled->nslots = give_slots(program, slots, slots + compiled->nregisters);
   bool copies_input = false;
   for (int32_t k = 0; k < program->noutputs; ++k) copies_input |= program->outputs[k] < program->ninputs;
   int64_t largest = 1;
@@ -325,7 +337,7 @@ size_t program_scratch(const void* state) {
   return static_cast<size_t>(pointers + compiled->nslots * compiled->slot_bytes);
 }
 
-double program_cost(const void* state) { return 0.2 + static_cast<const Compiled*>(state)->cost; }
+double program_cost(const void* state) { return 0.1 + static_cast<const Compiled*>(state)->cost; }
 
 pf_code program_fault(uint32_t faults, pf_error* error) {
   if ((faults & kFaultDivision) != 0)
@@ -350,8 +362,8 @@ void program_block(const void* state, int64_t rows, int64_t cols, const Window* 
   tiler.inputs = inputs;
   tiler.outputs = outputs;
   tiler.registers = static_cast<const void**>(scratch);
-  tiler.memory = static_cast<char*>(scratch) +
-                 (compiled->nregisters * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
+  tiler.memory =
+      static_cast<char*>(scratch) + (compiled->nregisters * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
   tiler.faults = faults;
   for (int32_t k = 0; k < compiled->ninputs; ++k) tiler.cached[k] = nullptr;
   for (int32_t reg = compiled->ninputs; reg < compiled->nregisters; ++reg) tiler.registers[reg] = tiler.slot(reg);
@@ -359,8 +371,11 @@ void program_block(const void* state, int64_t rows, int64_t cols, const Window* 
   const int64_t filled = minimum_of(compiled->tile, rows * cols);
   for (int32_t i = 0; i < compiled->nconstants; ++i) fill(tiler.slot(constants[i].reg), constants[i], filled);
 
-  const int64_t cols_per_tile = minimum_of(cols, compiled->tile);
-  const int64_t rows_per_tile = cols_per_tile < cols ? 1 : maximum_of(1, compiled->tile / cols);
+  bool square = false;
+  for (int32_t k = 0; k < compiled->ninputs; ++k) square |= lies_across(inputs[k].row_stride, inputs[k].col_stride);
+  const int64_t most_cols = square ? 32 : compiled->tile;
+  const int64_t cols_per_tile = minimum_of(cols, most_cols);
+  const int64_t rows_per_tile = !square && cols_per_tile < cols ? 1 : compiled->tile / cols_per_tile;
   for (int64_t row = 0; row < rows; row += rows_per_tile)
     for (int64_t col = 0; col < cols; col += cols_per_tile)
       tiler.run(row, col, minimum_of(rows_per_tile, rows - row), minimum_of(cols_per_tile, cols - col));
@@ -377,8 +392,7 @@ void epilogue_block(const void* state, const EpilogueBlock& block, void* scratch
     const auto stride = [&view](int32_t axis) { return view.dims[axis] == 1 ? int64_t{0} : view.strides[axis]; };
     return Window{static_cast<char*>(view.data) + offset * size, stride(block.row_axis), stride(block.col_axis)};
   };
-  for (int32_t k = 1; k < compiled->ninputs; ++k)
-    inputs[k] = window_at(block.extras[k - 1], compiled->input_sizes[k]);
+  for (int32_t k = 1; k < compiled->ninputs; ++k) inputs[k] = window_at(block.extras[k - 1], compiled->input_sizes[k]);
   const Window output = window_at(*block.output, compiled->output_sizes[0]);
   program_block(state, block.rows, block.cols, inputs, &output, scratch, faults);
 }

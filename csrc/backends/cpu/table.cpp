@@ -5,25 +5,22 @@
 
 namespace pf {
 namespace PF_ISA {
+namespace {
 
-#define FAMILY(name) extern const pf_kernel* name##_kernels(int32_t* count) __attribute__((weak));
-#include "backends/cpu/families.def"
-#undef FAMILY
+typedef const pf_kernel* (*Family)(int32_t* count);
 
-const pf_kernel* kernel_family(int32_t index, int32_t* count) {
-  typedef const pf_kernel* (*Family)(int32_t*);
-  static const Family kFamilies[] = {
+constexpr Family kFamilies[] = {
 #define FAMILY(name) name##_kernels,
 #include "backends/cpu/families.def"
 #undef FAMILY
-  };
-  constexpr int32_t kCount = sizeof(kFamilies) / sizeof(kFamilies[0]);
-  if (index < 0 || index >= kCount) {
-    *count = -1;
-    return nullptr;
-  }
-  *count = 0;
-  return kFamilies[index] != nullptr ? kFamilies[index](count) : nullptr;
+};
+constexpr int32_t kFamilyCount = sizeof(kFamilies) / sizeof(kFamilies[0]);
+
+}  // namespace
+
+const pf_kernel* kernel_family(int32_t index, int32_t* count) {
+  *count = -1;
+  return index >= 0 && index < kFamilyCount ? kFamilies[index](count) : nullptr;
 }
 
 }  // namespace PF_ISA

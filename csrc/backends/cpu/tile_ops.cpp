@@ -86,14 +86,18 @@ constexpr TileOp loop_of() {
 }
 
 #define PF_LOOPS_FLOATS(op, nargs) nullptr, nullptr, nullptr, loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
-#define PF_LOOPS_NUMS(op, nargs)                                                                   \
+#define PF_LOOPS_NUMS(op, nargs)                                                                      \
   nullptr, loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), loop_of<op, float, nargs>(), \
       loop_of<op, double, nargs>()
-#define PF_LOOPS_ANY(op, nargs)                                                                       \
-  loop_of<op, uint8_t, nargs>(), loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(),        \
+#define PF_LOOPS_ANY(op, nargs)                                                                \
+  loop_of<op, uint8_t, nargs>(), loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), \
       loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
 #define PF_RETURNS_SAME 0
 #define PF_RETURNS_BOOL 1
+// Nanoseconds per element; most functions of floats alone are transcendental.
+#define PF_COST_FLOATS 1.0
+#define PF_COST_NUMS 0.15
+#define PF_COST_ANY 0.15
 
 // Specialised: sin and cos of float32.
 template <>
@@ -107,20 +111,20 @@ constexpr TileOp loop_of<ops::cos, float, 1>() {
 
 constexpr TileOpRow kRows[] = {
 #define SCALAR(name, nargs, result, dtypes) \
-  {#name, nargs, PF_RETURNS_##result, {PF_LOOPS_##dtypes(ops::name, nargs)}, 0.3},
+  {#name, nargs, PF_RETURNS_##result, {PF_LOOPS_##dtypes(ops::name, nargs)}, PF_COST_##dtypes},
 #include "kernels/scalar_ops.def"
 #undef SCALAR
-    {"where", 3, 0, {where_tile<uint8_t>, where_tile<int32_t>, where_tile<int64_t>, where_tile<float>,
-                     where_tile<double>}, 0.3},
+    {"where",
+     3,
+     0,
+     {where_tile<uint8_t>, where_tile<int32_t>, where_tile<int64_t>, where_tile<float>, where_tile<double>},
+     PF_COST_ANY},
 };
 constexpr int32_t kRowCount = sizeof(kRows) / sizeof(kRows[0]);
 
-#define PF_CASTS(From)                                                                                 \
-  {                                                                                                    \
-    unary_tile<ops::cast<uint8_t>, From>, unary_tile<ops::cast<int32_t>, From>,                        \
-        unary_tile<ops::cast<int64_t>, From>, unary_tile<ops::cast<float>, From>,                      \
-        unary_tile<ops::cast<double>, From>                                                            \
-  }
+#define PF_CASTS(From)                                                                                               \
+  {unary_tile<ops::cast<uint8_t>, From>, unary_tile<ops::cast<int32_t>, From>, unary_tile<ops::cast<int64_t>, From>, \
+   unary_tile<ops::cast<float>, From>, unary_tile<ops::cast<double>, From>}
 constexpr TileOp kCasts[kTileDtypeCount][kTileDtypeCount] = {PF_CASTS(uint8_t), PF_CASTS(int32_t), PF_CASTS(int64_t),
                                                              PF_CASTS(float), PF_CASTS(double)};
 
