@@ -7,12 +7,16 @@ from importlib import import_module
 
 from pyflow.ops.activation import *
 from pyflow.ops.conv import *
+from pyflow.ops.debug import *
 from pyflow.ops.indexing import *
 from pyflow.ops.joining import *
 from pyflow.ops.linear import *
 from pyflow.ops.logic import *
+from pyflow.ops.loss import *
 from pyflow.ops.math import *
+from pyflow.ops.normalization import *
 from pyflow.ops.pool import *
+from pyflow.ops.random import *
 from pyflow.ops.reduction import *
 from pyflow.ops.shape import *
 from pyflow.ops.sizes import *
@@ -31,12 +35,16 @@ from pyflow.ops.state import (
 PUBLIC = (
     "activation",
     "conv",
+    "debug",
     "indexing",
     "joining",
     "linear",
     "logic",
+    "loss",
     "math",
+    "normalization",
     "pool",
+    "random",
     "reduction",
     "shape",
     "sizes",
