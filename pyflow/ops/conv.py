@@ -111,7 +111,7 @@ def convolve(x: np.ndarray, w: np.ndarray, stride: Any, padding: Padding, dilati
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         np.add(result, np.einsum("nhwgc,cgo->nhwgo", grouped[:, rows, columns], weights[i, j]), out=result)
 
-    over_windows(*out, kernel, stride, dilation, visit)
+    over_windows(out, kernel, stride, dilation, visit)
     return result.reshape(x.shape[0], *out, outer)
 
 
@@ -221,7 +221,7 @@ def _input_grad_ref(
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         wide[:, rows, columns] += np.einsum("nhwgo,cgo->nhwgc", grouped, weights[i, j])
 
-    over_windows(*out, kernel, stride, dilation, visit)
+    over_windows(out, kernel, stride, dilation, visit)
     dx = wide[:, before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
     return dx.reshape(dy.shape[0], *size, groups * inner).transpose(FROM_LAST[data_format])
 
@@ -286,7 +286,7 @@ def _filter_grad_ref(
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         dw[i, j] = np.einsum("nhwgc,nhwgo->cgo", grouped[:, rows, columns], flow)
 
-    over_windows(*out, kernel, stride, dilation, visit)
+    over_windows(out, kernel, stride, dilation, visit)
     return dw.reshape(*kernel, inner, outer).transpose(WEIGHT_FROM_LAST[data_format])
 
 

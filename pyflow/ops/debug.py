@@ -16,10 +16,9 @@ from pyflow.plan import View
 __all__ = ["Assert", "print"]
 
 
-def _assert_ref(condition: np.ndarray, *, message_text: str) -> tuple[()]:
+def _assert_ref(condition: np.ndarray, *, message_text: str) -> None:
     if not condition.all():
         raise FailedPreconditionError(message("assert", message_text))
-    return ()
 
 
 _assert = define(

@@ -52,7 +52,7 @@ gather = define(
     content=_gather_content,
     ref=lambda x, indices, axis: np.take(x, indices, axis=axis),
     vjp=lambda node, gradient: (
-        scatter_add(node.inputs[1], gradient, node.inputs[0].dims[node.attrs["axis"]], node.attrs["axis"]),
+        call("scatter_add", node.inputs[1], gradient, node.inputs[0].dims[node.attrs["axis"]], node.attrs["axis"]),
         None,
     ),
     fallible=True,

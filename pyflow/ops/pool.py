@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyflow.dims import Size
-from pyflow.graph import Node, Value
+from pyflow.graph import Node, Value, call
 from pyflow.opdef import BOOLEAN, FLOATS, NUMERIC, SIZES, Lowering, TensorType, define
 from pyflow.ops.windows import (
     DATA_FORMAT,
@@ -89,7 +89,7 @@ def _max_ref(
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         np.maximum(result, wide[:, rows, columns], out=result)
 
-    over_windows(*out, kernel, stride, dilation, visit)
+    over_windows(out, kernel, stride, dilation, visit)
     return result.transpose(FROM_LAST[data_format])
 
 
@@ -111,7 +111,7 @@ def _max_grad_ref(
         flow[:, rows, columns] += np.where(first, dy, 0)
         np.logical_or(taken, first, out=taken)
 
-    over_windows(*out, kernel, stride, dilation, visit)
+    over_windows(out, kernel, stride, dilation, visit)
     dx = flow[:, before[0] : before[0] + x.shape[1], before[1] : before[1] + x.shape[2]]
     return dx.transpose(FROM_LAST[data_format])
 
@@ -158,7 +158,7 @@ def _mean_sizes(size: Any, kernel: Any, stride: Any, padding: Padding, include: 
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         np.add(count, frame[:, rows, columns], out=count)
 
-    over_windows(*out, kernel, stride, (1, 1), visit)
+    over_windows(out, kernel, stride, (1, 1), visit)
     return out, before, np.full(count[0].shape, kernel[0] * kernel[1]) if include else count[0]
 
 
@@ -173,7 +173,7 @@ def _mean_ref(
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         np.add(total, wide[:, rows, columns], out=total)
 
-    over_windows(*out, kernel, stride, (1, 1), visit)
+    over_windows(out, kernel, stride, (1, 1), visit)
     with np.errstate(all="ignore"):
         return (total / count).astype(x.dtype).transpose(FROM_LAST[data_format])
 
@@ -202,7 +202,7 @@ def _mean_grad_ref(
     def visit(i: int, j: int, rows: slice, columns: slice) -> None:
         flow[:, rows, columns] += share
 
-    over_windows(*out, kernel, stride, (1, 1), visit)
+    over_windows(out, kernel, stride, (1, 1), visit)
     dx = flow[:, before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
     return dx.transpose(FROM_LAST[data_format])
 
@@ -221,7 +221,7 @@ avg_pool2d_grad = define(
     infer=_mean_grad_infer,
     ref=_mean_grad_ref,
     lower=_lower,
-    vjp=lambda node, gradient: (avg_pool2d(gradient, **_without_size(node.attrs)),),
+    vjp=lambda node, gradient: (call("avg_pool2d", gradient, **_without_size(node.attrs)),),
     doc="The gradient of avg_pool2d by x, whose height and width are ``size``.",
 )
 

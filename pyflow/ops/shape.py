@@ -9,7 +9,7 @@ import numpy as np
 
 from pyflow import dims, views
 from pyflow.dims import Size
-from pyflow.errors import InvalidArgumentError
+from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value, call
 from pyflow.opdef import ANY, INTS, SIZES, Lowering, TensorType, define
 from pyflow.ops.common import normalise_axes, normalise_axis, sum_to
@@ -74,7 +74,7 @@ reshape = define(
     ref=lambda x, shape: np.reshape(x, shape),
     view=lambda node, inputs: _one_view(views.reshape(inputs[0], node.attrs["shape"])),
     lower=_reshape_lower,
-    vjp=lambda node, gradient: (reshape(gradient, node.inputs[0].dims),),
+    vjp=lambda node, gradient: (call("reshape", gradient, node.inputs[0].dims),),
     onnx="Reshape",
     doc="""The elements of ``x``, in row-major order, in another shape.
 
@@ -105,7 +105,7 @@ transpose = define(
     content=lambda x, axes: x.content,
     ref=lambda x, axes: np.transpose(x, axes),
     view=lambda node, inputs: (views.permute(inputs[0], node.attrs["axes"]),),
-    vjp=lambda node, gradient: (transpose(gradient, inverse_permutation(node.attrs["axes"])),),
+    vjp=lambda node, gradient: (call("transpose", gradient, inverse_permutation(node.attrs["axes"])),),
     onnx="Transpose",
     doc="""``x`` with its axes permuted: axis i of the result is axis ``axes[i]`` of ``x``; default: reversed.
 
@@ -142,7 +142,7 @@ expand_dims = define(
     content=lambda x, axis: (x.content,) if x.ndim == 0 and len(axis) == 1 and x.content is not None else None,
     ref=lambda x, axis: np.expand_dims(x, axis),
     view=_expand_dims_view,
-    vjp=lambda node, gradient: (squeeze(gradient, node.attrs["axis"]),),
+    vjp=lambda node, gradient: (call("squeeze", gradient, node.attrs["axis"]),),
     onnx="Unsqueeze",
     doc="""``x`` with axes of size 1 inserted: ``axis`` (an int or several) are their places in the result.
 
@@ -259,7 +259,7 @@ flip = define(
     content=lambda x, axis: x.content[::-1] if x.ndim == 1 and x.content is not None and axis else x.content,
     ref=lambda x, axis: np.flip(x, axis),
     view=_flip_view,
-    vjp=lambda node, gradient: (flip(gradient, node.attrs["axis"]),),
+    vjp=lambda node, gradient: (call("flip", gradient, node.attrs["axis"]),),
     doc="``x`` with its elements in reverse along ``axis`` (an int, several, or default all).",
 )
 
@@ -325,6 +325,7 @@ def pad(x: Any, paddings: Any, value: Any = 0, name: str | None = None) -> Value
     if pairs and not isinstance(pairs[0], tuple):
         pairs = [tuple(pairs)] * np.ndim(x)
     if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
-        raise InvalidArgumentError(f"[pad] expected (before, after) pairs of ints, got {paddings!r}")
+        what = f"expected (before, after) pairs of ints, got {paddings!r}"
+        raise InvalidArgumentError(message("pad", what, user_origin()))
     result: Value = _pad(x, value, [before for before, _ in pairs], [after for _, after in pairs], name=name)
     return result

@@ -222,6 +222,8 @@ def getitem(x: Any, key: Any, name: str | None = None) -> Value:
     dropped: list[int] = []
     added: list[int] = []
     gather_axis = 0
+    start: Size
+    count: Size
     for position, entry in enumerate(entries):
         axis, place = len(starts), len(starts) - len(dropped) + len(added)
         if entry is None:

@@ -93,7 +93,7 @@ def windows(
             continue
         low, high = (0, 0) if padding == "valid" else padding[2 * i : 2 * i + 2]
         room = dims.add(dims.add(size[i], dims.add(low, high)), dims.mul(span, -1))
-        if differ(dims.maximum(room, -1), room):
+        if differ(dims.maximum(room, 0), room):
             raise InvalidArgumentError(
                 f"a window of {span} does not fit a size of {size[i]} with padding ({low}, {high})"
             )
@@ -113,17 +113,17 @@ def weight_last(view: View, data_format: str) -> View:
 
 
 def over_windows(
-    height: int,
-    width: int,
+    out: Sequence[Any],
     kernel: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
     visit: Callable[..., None],
 ) -> None:
-    """Calls ``visit(i, j, rows, columns)`` for each place in the kernel: slices of the padded image that it meets."""
+    """Calls ``visit(i, j, rows, columns)`` for each place in the kernel: slices of the padded image that it meets
+    for ``out`` (height, width) outputs."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             top, left = i * dilation[0], j * dilation[1]
-            rows = slice(top, top + (height - 1) * stride[0] + 1, stride[0])
-            columns = slice(left, left + (width - 1) * stride[1] + 1, stride[1])
+            rows = slice(top, top + (out[0] - 1) * stride[0] + 1, stride[0])
+            columns = slice(left, left + (out[1] - 1) * stride[1] + 1, stride[1])
             visit(i, j, rows, columns)
