@@ -9,6 +9,7 @@ import numpy as np
 
 from pyflow import dims
 from pyflow.dims import Dim
+from pyflow.errors import PyflowError
 from pyflow.graph import Node, Value
 from pyflow.ops.common import constant_array
 from pyflow.region import Region
@@ -38,7 +39,10 @@ def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         given = sum(array.nbytes for array in arrays)
         if size > given and (size > BUDGET or node.op.view is not None):
             return None
-        results = target.evaluate(node, arrays)
+        try:
+            results = target.evaluate(node, arrays)
+        except PyflowError:
+            return None
         if results is None:
             return None
         return tuple(constant_of(_own(result)) for result in results)

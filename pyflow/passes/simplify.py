@@ -208,6 +208,10 @@ def _sum_to(node: Node) -> Value | None:
     return node.inputs[0] if node.inputs[0].dims == node.types[0].dims else None
 
 
+def _reduce_nothing(node: Node) -> Value | None:
+    return node.inputs[0] if node.attrs["axis"] == () and node.inputs[0].type == node.types[0] else None
+
+
 def _join_of_one(node: Node) -> Value | None:
     """What is laid side by side with nothing but empty pieces is the value."""
     if node.op.parts is None or len(node.inputs) != 1 or node.inputs[0].type != node.types[0]:
@@ -225,6 +229,7 @@ SIMPLIFY_RULES: tuple[Rule, ...] = (
     Rule("cast", ("cast",), _cast, why="to the same dtype, or through a wider one"),
     Rule("where", ("where",), _where, why="the condition is known, or the choice makes no difference"),
     Rule("sum_to", ("sum_to",), _sum_to, why="nothing was broadcast"),
+    Rule("reduce_nothing", ("sum", "mean", "max", "min", "prod"), _reduce_nothing, why="over no axis"),
     Rule("join_of_one", (), _join_of_one, why="a join of one value is the value"),
 )
 

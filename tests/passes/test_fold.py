@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+from helpers import ops_of, pf, region_of, run_pass, same_results
+
+from pyflow.errors import InvalidArgumentError
+from pyflow.passes.fold import BUDGET, fold
+from pyflow.target import RefTarget
+
+
+def test_constants_are_computed() -> None:
+    def build(graph):
+        x = pf.placeholder("float32", ["n", 3])
+        return [x + pf.exp(pf.constant([1.0, 2.0, 3.0])) * 2.0]
+
+    region = region_of(build)
+    made = run_pass(fold, region)
+    assert ops_of(made) == {"add": 1, "constant": 1}
+    same_results(region, made, {"n": 2})
+
+
+def test_large_results_stay() -> None:
+    count = BUDGET // 4 + 1
+    region = region_of(lambda graph: [pf.exp(pf.broadcast_to(pf.constant(1.0), [count]))])
+    assert fold(region, RefTarget()) is region
+
+
+def test_large_operands_allow_large_results() -> None:
+    region = region_of(lambda graph: [pf.exp(pf.constant(np.zeros(BUDGET // 4 + 1, np.float32)))])
+    assert ops_of(run_pass(fold, region)) == {"constant": 1}
+
+
+class Failing(RefTarget):
+    def evaluate(self, node, arrays):
+        raise InvalidArgumentError("[floor_divide] division by zero")
+
+
+def test_what_fails_is_left_for_the_run() -> None:
+    region = region_of(lambda graph: [pf.constant([1, 2]) // pf.constant([1, 0])])
+    assert fold(region, Failing()) is region
+
+
+def test_what_depends_on_a_feed_or_variable_stays() -> None:
+    def build(graph):
+        v = pf.Variable(np.ones(3, np.float32))
+        return [pf.exp(v) + pf.placeholder("float32", [3])]
+
+    region = region_of(build)
+    assert fold(region, RefTarget()) is region
