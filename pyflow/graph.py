@@ -452,9 +452,8 @@ class Graph:
 
     def unique_name(self, name: str) -> str:
         full = self._scopes.name + name
-        if full not in self._names:
-            return full
-        return next(n for i in itertools.count(1) if (n := f"{full}_{i}") not in self._names)
+        candidates = itertools.chain([full], (f"{full}_{i}" for i in itertools.count(1)))
+        return next(n for n in candidates if n not in self._names and n not in self.variables)
 
     def add(
         self,
