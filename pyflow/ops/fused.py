@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from pyflow import views
@@ -13,11 +15,16 @@ from pyflow.ops.sizes import Check, broadcast_check
 from pyflow.plan import Instr, Program, View
 from pyflow.region import Region
 
+_known_calls: WeakKeyDictionary[Region, list[Node]] = WeakKeyDictionary()
+
 
 def _calls(body: Region) -> list[Node]:
     """The nodes of the body that compute, operands first."""
-    given = set(body.inputs)
-    return [node for node in body.nodes() if node.outputs[0] not in given]
+    known = _known_calls.get(body)
+    if known is None:
+        given = set(body.inputs)
+        known = _known_calls[body] = [node for node in body.nodes() if node.outputs[0] not in given]
+    return known
 
 
 def lead(node: Node) -> Node:
@@ -40,7 +47,7 @@ def _program(body: Region, root: Node | None) -> tuple[Program, list[Value]]:
     extras = list(read)
     registers = ([first] if first is not None else []) + extras
     number: dict[Value, int] = {value: i for i, value in enumerate(registers)}
-    instrs = []
+    instrs: list[Instr] = []
     for node in calls:
         held = constant_array(node.outputs[0])
         dtype = node.outputs[0].dtype
@@ -72,7 +79,7 @@ def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> L
 
 
 def _checks(node: Node) -> list[Check]:
-    """Those of the body's ops, and that sizes not known yet broadcast to the known ones that types were inferred from."""
+    """Those of the body's ops, and that sizes not known yet broadcast to the known ones that types assume."""
     result: list[Check] = []
     for each in _calls(node.attrs["body"]):
         if each.op.checks is not None:
@@ -81,7 +88,7 @@ def _checks(node: Node) -> list[Check]:
             for value in each.inputs:
                 domain = each.types[0].dims[len(each.types[0].dims) - value.ndim :]
                 for axis, (have, want) in enumerate(zip(value.dims, domain, strict=True)):
-                    if have != want and isinstance(want, int):
+                    if not isinstance(have, int) and isinstance(want, int):
                         what = f"{each.op.name} of {value.type}: axis {axis} must be 1 or {want}:"
                         result += broadcast_check(have, want, what)
     return result

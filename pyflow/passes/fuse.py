@@ -114,7 +114,8 @@ class _Fuser:
     def _outputs(self, *units: _Unit) -> int:
         """How many values of the units are read by others, or asked for."""
         return sum(
-            node.outputs[0] in self.roots or any(self.unit[user] not in units for user in self.users.get(node.outputs[0], ()))
+            node.outputs[0] in self.roots
+            or any(self.unit[user] not in units for user in self.users.get(node.outputs[0], ()))
             for unit in units
             for node in unit.members
         )
@@ -134,7 +135,12 @@ class _Fuser:
             self._note(root, "nothing follows in its call: its result is used in several places")
             return
         unit = units[0]
-        if unit.dims is None or unit.dims != value.dims or unit.root is not None or unit.backend != self.unit[root].backend:
+        if (
+            unit.dims is None
+            or unit.dims != value.dims
+            or unit.root is not None
+            or unit.backend != self.unit[root].backend
+        ):
             return
         if self._outputs(unit) > 1:
             self._note(root, "nothing follows in its call: what follows has several results")
@@ -170,7 +176,9 @@ class _Fuser:
 
     def _join_one_user(self, unit: _Unit) -> None:
         """Sweep three: ``unit`` and the first of its users' units that may hold both."""
-        users = sorted((u for u in unit.after if u.dims is not None and u.root is None), key=lambda u: (u.level, u.index))
+        users = sorted(
+            (u for u in unit.after if u.dims is not None and u.root is None), key=lambda u: (u.level, u.index)
+        )
         for other in users:
             refusal = self._refusal(unit, other)
             if not refusal and self._outputs(unit, other) > MAX_OUTPUTS:

@@ -1,4 +1,4 @@
-"""The first half of schedule: every value of a region gets a view, every node that computes becomes a draft of a step."""
+"""The first half of schedule: every value of a region gets a view, every node that computes a draft of a step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Draft:
 
 
 class Lowered:
-    """Buffers, views and drafts of a region. Every value that is computed has a TEMPORARY buffer, or a window on one."""
+    """Buffers, views and drafts of a region. What is computed has a TEMPORARY buffer, or a window on one."""
 
     def __init__(self, region: Region, target: Target) -> None:
         self.region = region
@@ -57,6 +57,7 @@ class Lowered:
         self.written = {name for name, _ in region.commits}
         self.nodes = region.nodes()
         self._sources: dict[int, frozenset[str] | None] = {}
+        self._extents: dict[tuple[Size, ...], tuple[Size, tuple[Size, ...]]] = {}
         self._hints: dict[Size, int] = {}
         self._windows: dict[Value, tuple[Node, int]] = {}
         self._find_windows()
@@ -65,11 +66,21 @@ class Lowered:
             self._lower(node)
 
     def add_buffer(self, kind: Kind, type: TensorType, name: str = "", backend: str = "cpu") -> int:
-        elements = dims.product(type.dims)
+        elements = self._extent(type.dims)[0]
         elements = dims.upper(elements) if isinstance(elements, Dim) else elements
         memory = "cpu" if backend == "cpu" or self.target.shares_memory(backend) else backend
         self.buffers.append(Buffer(kind, type.dtype, elements, name, backend=memory))
         return len(self.buffers) - 1
+
+    def _extent(self, shape: tuple[Size, ...]) -> tuple[Size, tuple[Size, ...]]:
+        """Number of elements and row-major strides."""
+        if shape not in self._extents:
+            self._extents[shape] = (dims.product(shape), views.contiguous_strides(shape))
+        return self._extents[shape]
+
+    def contiguous(self, buffer: int, type: TensorType) -> View:
+        """All of a buffer, as a value of ``type``."""
+        return View(buffer, type.dtype, type.dims, self._extent(type.dims)[1])
 
     def variable(self, name: str, type: TensorType) -> int:
         """The buffer of a variable."""
@@ -97,7 +108,7 @@ class Lowered:
     def temporary_copy(self, source: View, origin: str) -> View:
         """A contiguous copy in a buffer of its own."""
         type = TensorType(source.dtype, source.dims)
-        target = views.contiguous(self.add_buffer(Kind.TEMPORARY, type, backend=self.target.device), type.dtype, type.dims)
+        target = self.contiguous(self.add_buffer(Kind.TEMPORARY, type, backend=self.target.device), type)
         self.copy(source, target, origin)
         return target
 
@@ -119,7 +130,7 @@ class Lowered:
                 self._leaf(value, self.variable(name, value.type), None if name in self.written else frozenset({name}))
 
     def _leaf(self, value: Value, buffer: int, sources: frozenset[str] | None) -> None:
-        self.view[value] = views.contiguous(buffer, value.dtype, value.dims)
+        self.view[value] = self.contiguous(buffer, value.type)
         self._sources[buffer] = sources
 
     def _find_windows(self) -> None:
@@ -164,7 +175,7 @@ class Lowered:
             if self.buffers[part.buffer].backend == ("cpu" if self.target.shares_memory(backend) else backend):
                 return part
             del self._windows[value]
-        return views.contiguous(self.add_buffer(Kind.TEMPORARY, value.type, backend=backend), value.dtype, value.dims)
+        return self.contiguous(self.add_buffer(Kind.TEMPORARY, value.type, backend=backend), value.type)
 
     def _lower(self, node: Node) -> None:
         if node.outputs and node.outputs[0] in self.view and node.op.parts is None:
@@ -245,7 +256,9 @@ class Lowered:
 
     def _located(self, node: Node, what: str) -> str:
         origins = self.region.table.origins.get(node, ())
-        return message(node.op.name if node.op.name != "fused" else lead(node).op.name, what, origins[0] if origins else None)
+        return message(
+            node.op.name if node.op.name != "fused" else lead(node).op.name, what, origins[0] if origins else None
+        )
 
 
 def _is_late(types: Iterable[TensorType]) -> bool:
@@ -271,4 +284,3 @@ def _has_symbols(node: Node) -> bool:
 def renamed(view: View, names: dict[int, int]) -> View:
     """``view`` on the buffer that its own became."""
     return replace(view, buffer=names[view.buffer]) if view.buffer in names else view
-

@@ -7,11 +7,11 @@ binding makes a slot as large as its largest member.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from pyflow import dims, views
-from pyflow.dims import Size
+from pyflow import dims
 from pyflow.plan import Buffer, Kind, Plan, Step, View
 
 UNKNOWN = 64
@@ -31,35 +31,51 @@ def memory(plan: Plan) -> Plan:
     """``plan`` with a slot for every TEMPORARY buffer."""
     lives, in_place = _lifetimes(plan)
     order = sorted(lives, key=lambda index: (-_bytes(plan.buffers[index]), lives[index].first, index))
-    slots: list[list[int]] = []
+    slots: dict[str, list[_Slot]] = {}
     slot_of: dict[int, int] = {}
+    count = 0
     for index in order:
-        for number, members in enumerate(slots):
-            if plan.buffers[members[0]].backend == plan.buffers[index].backend and all(
-                _apart(lives[index], lives[other], (index, other), in_place) for other in members
-            ):
-                members.append(index)
-                slot_of[index] = number
-                break
-        else:
-            slot_of[index] = len(slots)
-            slots.append([index])
+        candidates = slots.setdefault(plan.buffers[index].backend, [])
+        slot = next((each for each in candidates if each.takes(index, lives, in_place)), None)
+        if slot is None:
+            slot = _Slot(count)
+            candidates.append(slot)
+            count += 1
+        insort(slot.members, (lives[index].first, lives[index].last, index))
+        slot_of[index] = slot.number
     buffers = tuple(
-        replace(buffer, slot=slot_of[index]) if index in slot_of else buffer for index, buffer in enumerate(plan.buffers)
+        replace(buffer, slot=slot_of[index]) if index in slot_of else buffer
+        for index, buffer in enumerate(plan.buffers)
     )
-    return replace(plan, buffers=buffers, slots=len(slots))
+    return replace(plan, buffers=buffers, slots=count)
+
+
+@dataclass
+class _Slot:
+    """``members``: (first, last, buffer), in order; two meet at most where one is written over the other."""
+
+    number: int
+    members: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def takes(self, index: int, lives: dict[int, _Life], in_place: set[tuple[int, int, int]]) -> bool:
+        life = lives[index]
+        at = bisect_left(self.members, (life.first, life.last, index))
+        for step, start in ((-1, at - 1), (1, at)):
+            while 0 <= start < len(self.members):
+                first, last, other = self.members[start]
+                if last < life.first or life.last < first:
+                    break
+                if not (
+                    (life.last == first and (other, index, first) in in_place)
+                    or (last == life.first and (index, other, last) in in_place)
+                ):
+                    return False
+                start += step
+        return True
 
 
 def _bytes(buffer: Buffer) -> int:
     return (dims.hint_of(buffer.elements, UNKNOWN) or 0) * buffer.dtype.itemsize
-
-
-def _apart(a: _Life, b: _Life, pair: tuple[int, int], in_place: set[tuple[int, int, int]]) -> bool:
-    if a.last < b.first or b.last < a.first:
-        return True
-    if a.last == b.first:
-        return (pair[1], pair[0], a.last) in in_place
-    return b.last == a.first and (pair[0], pair[1], b.last) in in_place
 
 
 def _lifetimes(plan: Plan) -> tuple[dict[int, _Life], set[tuple[int, int, int]]]:
@@ -92,7 +108,7 @@ def _lifetimes(plan: Plan) -> tuple[dict[int, _Life], set[tuple[int, int, int]]]
                 touch(view.buffer, True)
             if step.kernel == "while":
                 loops.append((start, time))
-            in_place.update((output, source, time) for output, source in _overwritings(plan, step))
+            in_place.update((output, source, time) for output, source in _overwritings(step))
 
     for entry in plan.entries:
         for prepare in entry.prepares:
@@ -111,24 +127,20 @@ def _lifetimes(plan: Plan) -> tuple[dict[int, _Life], set[tuple[int, int, int]]]
     return lives, in_place
 
 
-def _overwritings(plan: Plan, step: Step) -> Iterator[tuple[int, int]]:
+def _overwritings(step: Step) -> Iterator[tuple[int, int]]:
+    """(output, input) buffers where the step reads exactly the elements that it writes."""
     if step.kernel != "elementwise":
         return
     for output in step.outputs:
         for source in {view.buffer for view in step.inputs}:
-            reads = [view for view in step.inputs if view.buffer == source]
-            if all(_exact(plan, output, view) for view in reads):
+            if all(_same_window(output, view) for view in step.inputs if view.buffer == source):
                 yield output.buffer, source
 
 
-def _exact(plan: Plan, output: View, source: View) -> bool:
-    """Are the two the same window of buffers that hold nothing else?"""
-    sizes: tuple[Size, ...] = (plan.buffers[output.buffer].elements, plan.buffers[source.buffer].elements)
+def _same_window(output: View, source: View) -> bool:
     return (
-        output.dims == source.dims
+        output.dtype.itemsize == source.dtype.itemsize
+        and output.dims == source.dims
         and output.strides == source.strides
-        and output.offset == source.offset == 0
-        and output.dtype.itemsize == source.dtype.itemsize
-        and sizes[0] == sizes[1] == dims.product(output.dims)
-        and views.is_contiguous(output)
+        and output.offset == source.offset
     )

@@ -61,7 +61,9 @@ class _Scheduler:
         prepares, bodies = self._prepare(prepared, drafts)
         graph = Dependencies(drafts)
         last = self._in_place(sources, graph, prepared)
-        order = graph.order(last, low.bytes_of, {index for index, b in enumerate(self.buffers) if b.kind is Kind.TEMPORARY})
+        order = graph.order(
+            last, low.bytes_of, {index for index, b in enumerate(self.buffers) if b.kind is Kind.TEMPORARY}
+        )
         steps = tuple(self._renamed(drafts[index].step) for index in order)
         first_write = next((at for at, index in enumerate(order) if index in last), len(order))
         inputs = tuple(Port(n, low.view[value]) for n, value in zip(input_names, self.feeds, strict=True))
@@ -79,7 +81,9 @@ class _Scheduler:
             len(bodies),
             first_write - 1,
         )
-        return self._compact(Plan(tuple(self.buffers), (*bodies, steps), (entry,), 0, low.target.numerics, tuple(low.constants)))
+        return self._compact(
+            Plan(tuple(self.buffers), (*bodies, steps), (entry,), 0, low.target.numerics, tuple(low.constants))
+        )
 
     def _renamed(self, step: Step) -> Step:
         if not self.names:
@@ -123,7 +127,7 @@ class _Scheduler:
                 result.append((name, view))
                 continue
             buffer = low.add_buffer(Kind.OUTPUT, value.type, name)
-            port = views.contiguous(buffer, value.dtype, value.dims)
+            port = low.contiguous(buffer, value.type)
             direct = temporary and view.buffer not in read and uses[view.buffer] == 1 and low.is_whole(view)
             if direct and self.buffers[view.buffer].backend == self.buffers[buffer].backend:
                 self.names[view.buffer] = buffer
@@ -133,7 +137,7 @@ class _Scheduler:
         return result
 
     def _commit_source(self, name: str, value: Value) -> tuple[int, View]:
-        """The variable's buffer and the view that it takes its value from: contiguous, and no other written variable."""
+        """The variable's buffer and the view that it takes its value from: contiguous, no other written one."""
         low = self.lowered
         view = low.view[value]
         buffer = low.variable(name, value.type)
@@ -146,7 +150,7 @@ class _Scheduler:
         return buffer, view
 
     def _in_place(self, sources: list[tuple[int, View]], graph: Dependencies, prepared: set[Draft]) -> set[int]:
-        """Renames values to the variables that they are committed to, where that is right; the drafts that come last."""
+        """Renames values to the variables that take them, where that is right; gives the drafts that come last."""
         low = self.lowered
         last: set[int] = set()
         for variable, view in sources:
@@ -174,9 +178,7 @@ class _Scheduler:
             self.names[temporary] = variable
         return last
 
-    def _prepare(
-        self, prepared: set[Draft], drafts: list[Draft]
-    ) -> tuple[tuple[Prepare, ...], list[tuple[Step, ...]]]:
+    def _prepare(self, prepared: set[Draft], drafts: list[Draft]) -> tuple[tuple[Prepare, ...], list[tuple[Step, ...]]]:
         """The prepare bodies, one per set of variables; what ordinary drafts read of them becomes PREPARED."""
         low = self.lowered
         if not prepared:
@@ -185,16 +187,16 @@ class _Scheduler:
         wanted |= {low.view[value].buffer for _, value in self.region.commits}
         groups: dict[tuple[str, ...], list[int]] = {}
         for draft in low.drafts:
-            for buffer in draft.writes if draft in prepared else ():
+            if draft not in prepared or not wanted.intersection(draft.writes):
+                continue
+            for buffer in draft.writes:
                 members = groups.setdefault(tuple(sorted(low.sources_of(buffer) or ())), [])
-                if buffer in wanted and buffer not in members:
+                if buffer not in members:
                     members.append(buffer)
                     self.buffers[buffer] = replace(self.buffers[buffer], kind=Kind.PREPARED)
         prepares, bodies = [], []
         done: set[int] = set()
         for names, results in sorted(groups.items(), key=lambda group: (len(group[0]), group[0])):
-            if not results:
-                continue
             needed: set[Draft] = set()
             pending = list(results)
             while pending:
@@ -425,4 +427,6 @@ def _late_names(step: Step) -> set[str]:
     sizes: list[Size] = list(step.ints)
     for view in (*step.inputs, *step.outputs):
         sizes += [*view.dims, *view.strides, view.offset]
-    return {symbol.name for size in sizes if not isinstance(size, int) for symbol in dims.symbols_of(size) if symbol.late}
+    return {
+        symbol.name for size in sizes if not isinstance(size, int) for symbol in dims.symbols_of(size) if symbol.late
+    }
