@@ -7,7 +7,9 @@
 namespace pf {
 namespace PF_ISA {
 
-static inline int64_t magnitude(int64_t a) { return a < 0 ? -a : a; }
+static inline int64_t magnitude(int64_t a) {
+  return a < 0 ? -a : a;
+}
 
 // Nested loops, outermost first, with one stride per loop and operand (in elements).
 template <int N>
@@ -127,7 +129,9 @@ static inline Loops<1> loops_of(const pf_view& view, int32_t begin, int32_t end)
   return loops;
 }
 
-static inline Loops<1> loops_of(const pf_view& view) { return loops_of(view, 0, view.ndim); }
+static inline Loops<1> loops_of(const pf_view& view) {
+  return loops_of(view, 0, view.ndim);
+}
 
 // True if these loops walk adjacent elements upwards.
 static inline bool is_contiguous(const Loops<1>& loops) {

@@ -158,7 +158,9 @@ static int32_t gather_supports(const pf_step* step, char* why, size_t why_size) 
 }
 
 // A unit is one outer slice and one block of columns of one inner row: nobody else writes there.
-static int64_t scatter_blocks(const GatherWalk& walk) { return ceildiv(walk.columns, kScatterColumns); }
+static int64_t scatter_blocks(const GatherWalk& walk) {
+  return ceildiv(walk.columns, kScatterColumns);
+}
 
 static int64_t scatter_units(const GatherWalk& walk) {
   return walk.outer.count() * walk.inner.count() * scatter_blocks(walk);

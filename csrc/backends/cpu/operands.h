@@ -9,7 +9,9 @@ namespace pf {
 namespace PF_ISA {
 
 // Sets of dtypes, one bit per code.
-constexpr uint32_t dtype_bit(int32_t dtype) { return uint32_t{1} << dtype; }
+constexpr uint32_t dtype_bit(int32_t dtype) {
+  return uint32_t{1} << dtype;
+}
 constexpr uint32_t kFloatDtypes = dtype_bit(PF_DTYPE_float32) | dtype_bit(PF_DTYPE_float64);
 constexpr uint32_t kIntDtypes = dtype_bit(PF_DTYPE_int32) | dtype_bit(PF_DTYPE_int64);
 constexpr uint32_t kBoolDtype = dtype_bit(PF_DTYPE_bool);

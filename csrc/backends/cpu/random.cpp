@@ -69,8 +69,12 @@ struct Source<double> {
   }
 };
 
-static inline float next_towards(float from, float to) { return __builtin_nextafterf(from, to); }
-static inline double next_towards(double from, double to) { return __builtin_nextafter(from, to); }
+static inline float next_towards(float from, float to) {
+  return __builtin_nextafterf(from, to);
+}
+static inline double next_towards(double from, double to) {
+  return __builtin_nextafter(from, to);
+}
 
 // In [low, high).
 template <class T>

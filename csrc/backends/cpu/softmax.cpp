@@ -98,7 +98,7 @@ template <class Op, class T>
 static pf_code run_typed(const pf_call* call, const pf_task* task) {
   SoftmaxWalk walk;
   plan_walk(call, &walk);
-  if (walk.length == 0) return PF_OK;
+  if (walk.length == 0 || walk.count == 0) return PF_OK;
   const T* const x = static_cast<const T*>(call->inputs[0].data);
   T* const y = static_cast<T*>(call->outputs[0].data);
   T* const scratch = static_cast<T*>(task->thread_scratch);
