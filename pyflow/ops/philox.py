@@ -39,12 +39,12 @@ def _words(key: Array, blocks: int) -> Array:
     counter[:, 1] = index >> _HALF
     counter[:, 2] = word1 & 0xFFFFFFFF
     counter[:, 3] = word1 >> 32
-    return philox4x32((word0 & 0xFFFFFFFF, word0 >> 32), counter).reshape(-1)
+    return np.ravel(philox4x32((word0 & 0xFFFFFFFF, word0 >> 32), counter))
 
 
 def _wide_words(key: Array, count: int) -> Array:
     words = _words(key, -(-count // 2)).reshape(-1, 2).astype(np.uint64)
-    return (words[:, 0] | words[:, 1] << _HALF)[:count]
+    return np.asarray(words[:count, 0] | words[:count, 1] << _HALF)
 
 
 def _bits(key: Array, count: int, dtype: np.dtype[Any]) -> tuple[Array, int]:
@@ -69,7 +69,7 @@ def uniform(key: Array, shape: Sequence[int], dtype: Any, low: float = 0.0, high
     values = start + bits.astype(dtype) * real(2.0**-precision) * real(stop - start)
     if stop > start:
         values = np.minimum(values, np.nextafter(stop, start))
-    return values.astype(dtype).reshape(shape)
+    return np.reshape(values.astype(dtype), shape)
 
 
 def normal(key: Array, shape: Sequence[int], dtype: Any, mean: float = 0.0, stddev: float = 1.0) -> Array:
@@ -108,4 +108,4 @@ def integers(key: Array, shape: Sequence[int], dtype: Any, low: int, high: int) 
     middle = word_high * span_low + (word_low * span_low >> _HALF)
     other = word_low * span_high + (middle & _LOW)
     scaled = word_high * span_high + (middle >> _HALF) + (other >> _HALF)
-    return (scaled + np.uint64(low & 0xFFFFFFFFFFFFFFFF)).astype(np.int64).astype(dtype).reshape(shape)
+    return np.reshape((scaled + np.uint64(low & 0xFFFFFFFFFFFFFFFF)).astype(np.int64).astype(dtype), shape)

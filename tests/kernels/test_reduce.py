@@ -119,7 +119,7 @@ def test_extremes(shape: tuple[int, ...], axes: tuple[int, ...], dtype: Any, nam
 def test_product_mean_any_all(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     x = values(shape, np.float64)
     bools = values(shape, np.bool_, seed=3)
-    wrapping = values(shape, np.int64) * 2 + 1
+    wrapping = np.asarray(values(shape, np.int64) * 2 + 1)
     for view in layouts(x):
         mean = everywhere("reduce_mean", [view], kept(shape, axes), np.float64)
         np.testing.assert_allclose(mean, np.mean(x, axis=axes, keepdims=True), rtol=1e-12, atol=1e-14)
