@@ -118,7 +118,8 @@ int32_t pack_supports(const pf_step* step, char* why, size_t why_size) {
   const pf_operand& w = step->inputs[0];
   const pf_operand& panels = step->outputs[0];
   if (!is_float(w.dtype) || panels.dtype != w.dtype || w.ndim != 4 || panels.ndim != 4) {
-    return refuse(why, why_size, "conv2d_pack takes float32 or float64 of rank 4 to the same, got %s of rank %d to %s of rank %d",
+    return refuse(why, why_size,
+                  "conv2d_pack takes float32 or float64 of rank 4 to the same, got %s of rank %d to %s of rank %d",
                   dtype_name(w.dtype), w.ndim, dtype_name(panels.dtype), panels.ndim);
   }
   return 1;
@@ -147,8 +148,7 @@ pf_code pack_run(const pf_call* call, const pf_task* task, pf_error*) {
 const pf_kernel kKernels[] = {
     {"conv2d", conv_supports<false>, epilogue_state_size, epilogue_prepare, conv_partition<false>, conv_run<false>},
     {"conv2d_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run},
-    {"conv2d_packed", conv_supports<true>, epilogue_state_size, epilogue_prepare, conv_partition<true>,
-     conv_run<true>},
+    {"conv2d_packed", conv_supports<true>, epilogue_state_size, epilogue_prepare, conv_partition<true>, conv_run<true>},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// conv2d_input_grad, conv2d_filter_grad: docs/kernels.md. An element of dx is one chain over (kernel row, kernel column,
-// output channel), an element of dw one chain over (image, row, column) of dy; taps outside are factors of 0.
+// conv2d_input_grad, conv2d_filter_grad: docs/kernels.md. An element of dx is one chain over (kernel row, kernel
+// column, output channel), an element of dw one chain over (image, row, column) of dy; taps outside are factors of 0.
 #include "backends/cpu/convolve.h"
 #include "backends/cpu/depthwise.h"
 #include "backends/cpu/kernels.h"
@@ -240,9 +240,8 @@ void filter_grad_block(const FilterGrad& grad, const pf_call* call, const T* pan
     const int64_t pixel = gemm::part_begin(grad.pixels, parts, part);
     const int64_t depth = gemm::part_begin(grad.pixels, parts, part + 1) - pixel;
     if (depth > 0) gather_channels(grad, source, x.strides, rows, tap_y, tap_x, pixel, depth, left);
-    gemm::multiply<T>(rows, count, depth, {left, 0, true},
-                      {panels + pixel * gemm::kPanel, gemm::kPanel, panel_stride}, sums, count * gemm::kPanel,
-                      pixel > 0);
+    gemm::multiply<T>(rows, count, depth, {left, 0, true}, {panels + pixel * gemm::kPanel, gemm::kPanel, panel_stride},
+                      sums, count * gemm::kPanel, pixel > 0);
   }
   const pf_view& dw = call->outputs[0];
   Destination destination;

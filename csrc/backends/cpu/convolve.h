@@ -63,8 +63,8 @@ struct Convolution {
   int64_t depth, panels;     // of one group's weights
   int64_t source_strides[4];
   size_t element;
-  bool plain;                // the source's pixels are the rows of the left operand, plain_stride apart
-  bool merged;               // a kernel row is one run of memory
+  bool plain;   // the source's pixels are the rows of the left operand, plain_stride apart
+  bool merged;  // a kernel row is one run of memory
   int64_t plain_stride;
   int64_t pixel_blocks, panel_groups;
   Destination destination;
@@ -100,8 +100,8 @@ static inline void convolution_init(Convolution* conv, const pf_call* call, cons
   const WindowAxis& h = conv->horizontal;
   const Folding folding = fold_rows(source, source.dims, 2, 2);
   conv->plain = adjacent && kernel_h == 1 && kernel_w == 1 && v.step == 1 && h.step == 1 && v.origin == 0 &&
-                h.origin == 0 && v.divisor == 1 && h.divisor == 1 && v.size == conv->height &&
-                h.size == conv->width && folding.axes == 2;
+                h.origin == 0 && v.divisor == 1 && h.divisor == 1 && v.size == conv->height && h.size == conv->width &&
+                folding.axes == 2;
   conv->plain_stride = folding.stride;
   conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
   conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, gemm::kBlockRows));
@@ -134,9 +134,7 @@ struct Pixel {
   int64_t image, row, column;
 
   Pixel(const Convolution& conv, int64_t index)
-      : image(index / (conv.height * conv.width)),
-        row(index / conv.width % conv.height),
-        column(index % conv.width) {}
+      : image(index / (conv.height * conv.width)), row(index / conv.width % conv.height), column(index % conv.width) {}
   void next(const Convolution& conv) {
     if (++column < conv.width) return;
     column = 0;
@@ -271,8 +269,7 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
     }
   }
   if (buffered == 0) return;
-  const int64_t columns =
-      minimum_of(buffered * gemm::kPanel, conv.columns - (panel + straight) * gemm::kPanel);
+  const int64_t columns = minimum_of(buffered * gemm::kPanel, conv.columns - (panel + straight) * gemm::kPanel);
   destination_write_flat(destination, sums, buffered * gemm::kPanel, pixel, rows, column + straight * gemm::kPanel,
                          columns, scratch + parts.epilogue, faults);
 }

@@ -19,7 +19,9 @@ struct DepthwiseWeights {
   int64_t row_stride, column_stride, channel_stride;
 };
 
-static inline bool is_depthwise(const Convolution& conv) { return conv.channels == 1 && conv.columns == 1 && conv.groups > 1; }
+static inline bool is_depthwise(const Convolution& conv) {
+  return conv.channels == 1 && conv.columns == 1 && conv.groups > 1;
+}
 
 static inline int64_t depthwise_blocks(const Convolution& conv) {
   return maximum_of(1, ceildiv(conv.pixels, kDepthwisePixels));
@@ -83,13 +85,12 @@ static void depthwise_block(const Convolution& conv, const DepthwiseScratch& par
     const T* weight = packed;
     const bool inside = vertical.inside(at.row) && horizontal.inside(at.column);
     const int64_t corner = (at.row * vertical.step + vertical.origin) * strides[1] +
-                      (at.column * horizontal.step + horizontal.origin) * strides[2];
+                           (at.column * horizontal.step + horizontal.origin) * strides[2];
     for (int64_t y = 0; y < vertical.taps; ++y) {
       for (int64_t x = 0; x < horizontal.taps; ++x, weight += gemm::kPanel) {
         const T* from = zeros;
         if (inside) {
-          const int64_t offset =
-              corner + y * vertical.tap_step * strides[1] + x * horizontal.tap_step * strides[2];
+          const int64_t offset = corner + y * vertical.tap_step * strides[1] + x * horizontal.tap_step * strides[2];
           from = depthwise_source(conv, image + offset, channel, channels, in_place, buffer);
         } else {
           const int64_t row = vertical.at(at.row, y);
@@ -108,8 +109,8 @@ static void depthwise_block(const Convolution& conv, const DepthwiseScratch& par
 #pragma GCC unroll 16
     for (int j = 0; j < count; ++j) store(sums + r * gemm::kPanel + j * lanes, sum[j]);
   }
-  destination_write_flat(conv.destination, sums, gemm::kPanel, pixel, rows, channel, channels,
-                         scratch + parts.epilogue, faults);
+  destination_write_flat(conv.destination, sums, gemm::kPanel, pixel, rows, channel, channels, scratch + parts.epilogue,
+                         faults);
 }
 
 }  // namespace PF_ISA

@@ -71,7 +71,8 @@ static inline void destination_init(Destination* to, const pf_view& output, cons
   to->extras = extras;
   if (fold == 0) return;
   const int32_t rows = output.ndim - 2;
-  for (int32_t axis = 0; axis < to->ndim; ++axis) to->dims[axis] = output.dims[axis < to->ndim - 2 ? axis : axis + fold];
+  for (int32_t axis = 0; axis < to->ndim; ++axis)
+    to->dims[axis] = output.dims[axis < to->ndim - 2 ? axis : axis + fold];
   for (int32_t axis = rows - fold; axis < rows; ++axis) to->dims[to->ndim - 2] *= output.dims[axis];
   for (int32_t i = -1; i < nextras; ++i) {
     const pf_view& view = i < 0 ? output : extras[i];
@@ -128,8 +129,8 @@ static void destination_write(const Destination& to, const T* sums, int64_t sums
 
 /* Writes rows [row, row + rows) of all outer and row indices counted as one, cut where an outer index changes. */
 template <typename T>
-static void destination_write_flat(const Destination& to, const T* sums, int64_t sums_stride, int64_t row,
-                                   int64_t rows, int64_t column, int64_t columns, void* scratch, uint32_t* faults) {
+static void destination_write_flat(const Destination& to, const T* sums, int64_t sums_stride, int64_t row, int64_t rows,
+                                   int64_t column, int64_t columns, void* scratch, uint32_t* faults) {
   int64_t index[PF_MAX_NDIM];
   const int64_t length = to.rows();
   while (rows > 0) {
@@ -152,14 +153,16 @@ static void destination_write_flat(const Destination& to, const T* sums, int64_t
 static inline int32_t epilogue_supported(const pf_step* step, char* why, size_t why_size) {
   const int32_t dtype = step->inputs[0].dtype;
   if (step->nprograms == 0) {
-    if (step->ninputs != 2) return refuse(why, why_size, "%s without an epilogue takes 2 inputs, got %d", step->kernel, step->ninputs);
+    if (step->ninputs != 2)
+      return refuse(why, why_size, "%s without an epilogue takes 2 inputs, got %d", step->kernel, step->ninputs);
     if (step->outputs[0].dtype != dtype) {
       return refuse(why, why_size, "%s without an epilogue gives %s, not %s", step->kernel, dtype_name(dtype),
                     dtype_name(step->outputs[0].dtype));
     }
     return 1;
   }
-  if (step->nprograms != 1) return refuse(why, why_size, "%s takes one epilogue, got %d", step->kernel, step->nprograms);
+  if (step->nprograms != 1)
+    return refuse(why, why_size, "%s takes one epilogue, got %d", step->kernel, step->nprograms);
   const pf_program& program = step->programs[0];
   if (program.ninputs != step->ninputs - 1 || program.noutputs != 1) {
     return refuse(why, why_size, "the epilogue of %s has %d inputs and %d outputs, expected %d and 1", step->kernel,
@@ -180,7 +183,9 @@ static inline pf_code epilogue_prepare(const pf_step* step, void* state, pf_erro
   return step->nprograms == 0 ? PF_OK : program_prepare(&step->programs[0], state, error);
 }
 
-static inline const void* epilogue_of(const pf_call* call) { return call->step->nprograms == 0 ? nullptr : call->state; }
+static inline const void* epilogue_of(const pf_call* call) {
+  return call->step->nprograms == 0 ? nullptr : call->state;
+}
 
 }  // namespace PF_ISA
 }  // namespace pf

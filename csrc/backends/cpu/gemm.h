@@ -16,8 +16,8 @@ namespace PF_ISA {
 namespace gemm {
 
 constexpr int64_t kPanel = 32;   // columns of a panel
-constexpr int64_t kDepth = 256;  // longest stretch of k between two visits to memory
-constexpr int64_t kBlockRows = 96;
+constexpr int64_t kDepth = 384;  // longest stretch of k between two visits to memory
+constexpr int64_t kBlockRows = 48;
 constexpr int64_t kBlockPanels = 8;
 
 #if defined(__AVX512F__)
@@ -30,7 +30,9 @@ constexpr int kRows = 4;
 constexpr int kVectors = 2;  // vectors in a row of a register tile
 
 /* Where part `index` of `parts` nearly equal parts of `count` begins. */
-static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) { return count * index / parts; }
+static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) {
+  return count * index / parts;
+}
 
 /* A block of rows of the left operand, k contiguous (row r begins at data + r * stride), or packed: the rows are cut
  * into ceildiv(rows, kRows) nearly equal tiles, tile t at data + t * kRows * depth, laid out [depth][kRows]. */
@@ -199,9 +201,6 @@ static void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_str
     }
   }
 }
-
-/* Nearly equal stretches of k, none longer than kDepth. */
-static inline int64_t depth_parts(int64_t depth) { return ceildiv(depth, kDepth); }
 
 }  // namespace gemm
 }  // namespace PF_ISA

@@ -112,8 +112,7 @@ void run_integers(const MatmulPlan& plan, const MatmulScratch& parts, const pf_c
   matmul_batch(plan, rest / plan.panel_groups, &batch);
   const int64_t group = rest % plan.panel_groups;
   const int64_t panel = gemm::part_begin(plan.panels, plan.panel_groups, group);
-  const int64_t end =
-      minimum_of(plan.n, gemm::part_begin(plan.panels, plan.panel_groups, group + 1) * gemm::kPanel);
+  const int64_t end = minimum_of(plan.n, gemm::part_begin(plan.panels, plan.panel_groups, group + 1) * gemm::kPanel);
   const T* a = static_cast<const T*>(call->inputs[0].data) + batch.a;
   const T* b = static_cast<const T*>(call->inputs[1].data) + batch.b;
   for (int64_t column = panel * gemm::kPanel; column < end; column += width) {
@@ -168,7 +167,8 @@ pf_code matmul_partition(const pf_call* call, pf_partition* partition, pf_error*
   const double products = static_cast<double>(plan.batches) * static_cast<double>(plan.m) *
                           static_cast<double>(plan.n) * static_cast<double>(plan.k);
   const double per_nanosecond = integers ? 3.0 : plan.element == 4 ? 40.0 : 20.0;
-  double cost = 20.0 + products / per_nanosecond;
+  const double right_bytes = static_cast<double>(plan.copies * plan.n * plan.k) * static_cast<double>(plan.element);
+  double cost = 80.0 + products / per_nanosecond + right_bytes / 100.0;
   const void* program = plan.destination.program;
   partition->thread_scratch = matmul_scratch(plan).end;
   if (program != nullptr) {
@@ -180,8 +180,7 @@ pf_code matmul_partition(const pf_call* call, pf_partition* partition, pf_error*
   partition->phases = 2;
   partition->tasks[0] = plan.m == 0 ? 0 : plan.copies * plan.panels;
   partition->tasks[1] = plan.tasks();
-  partition->shared_scratch =
-      static_cast<size_t>(plan.copies * plan.panels * plan.k * gemm::kPanel) * plan.element;
+  partition->shared_scratch = static_cast<size_t>(plan.copies * plan.panels * plan.k * gemm::kPanel) * plan.element;
   partition->cost = cost + 0.3 * static_cast<double>(plan.copies * plan.panels * plan.k * gemm::kPanel);
   return PF_OK;
 }

@@ -20,17 +20,17 @@ enum class Panels {
 
 struct MatmulPlan {
   int64_t m, n, k;
-  int64_t a_row, a_k;        // strides
-  int64_t b_k, b_column;     // strides of an unpacked b
-  int32_t outer;             // batch dims left after folding into the rows
+  int64_t a_row, a_k;     // strides
+  int64_t b_k, b_column;  // strides of an unpacked b
+  int32_t outer;          // batch dims left after folding into the rows
   int64_t batches;
   int64_t dims[PF_MAX_NDIM];
   int64_t a_outer[PF_MAX_NDIM];
   int64_t b_outer[PF_MAX_NDIM];
   Panels panels_from;
   bool pack_left;
-  int64_t panels;            // of one b
-  int64_t copies;            // distinct b to pack
+  int64_t panels;  // of one b
+  int64_t copies;  // distinct b to pack
   int64_t row_blocks, panel_groups;
   size_t element;
   Destination destination;
