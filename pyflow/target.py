@@ -12,7 +12,7 @@ from pyflow.errors import PyflowError
 from pyflow.graph import Node
 from pyflow.interpret import evaluate_node
 from pyflow.opdef import Lowering
-from pyflow.plan import Program
+from pyflow.plan import Program, View
 
 
 class Target(Protocol):
@@ -34,6 +34,10 @@ class Target(Protocol):
 
     def supports(self, lowering: Lowering, programs: Sequence[Program], backend: str) -> tuple[bool, str]:
         """Does ``backend`` run this kernel call? If not, why."""
+        ...
+
+    def lowering(self, node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...], backend: str) -> Lowering:
+        """The step that runs ``node`` on ``backend``, where :meth:`place` put it."""
         ...
 
     def evaluate(self, node: Node, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...] | None:
@@ -71,6 +75,9 @@ class RefTarget:
 
     def supports(self, lowering: Lowering, programs: Sequence[Program], backend: str) -> tuple[bool, str]:
         return True, "ref runs every op"
+
+    def lowering(self, node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...], backend: str) -> Lowering:
+        return node.op.lowering(node, inputs, outputs)
 
     def evaluate(self, node: Node, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...] | None:
         try:

@@ -203,7 +203,7 @@ class Lowered:
         for value in node.outputs:
             self.view[value] = self._destination(value, backend)
             outputs.append(self.view[value])
-        lowering = node.op.lowering(node, inputs, tuple(outputs))
+        lowering = self.target.lowering(node, inputs, tuple(outputs), backend)
         step = Step(
             lowering.kernel,
             backend,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
-
-import numpy as np
 
 from pyflow import _core
 from pyflow.errors import NotFoundError, message, user_origin
+from pyflow.runtime import reference
 
 ENTRY_POINTS = "pyflow.backends"
 _loaded: set[str] = set()
@@ -22,7 +19,8 @@ def list_backends() -> list[str]:
         if point.value not in _loaded:
             _loaded.add(point.value)
             load_backend(point.load()())
-    return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in _core.backends()]
+    names: list[str] = _core.backends()
+    return names
 
 
 def load_backend(path: str | os.PathLike[str]) -> list[str]:
@@ -40,18 +38,4 @@ def shares_memory(name: str) -> bool:
     return bool(_core.backend_shares_memory(name))
 
 
-def _print_step(text: str, inputs: Sequence[np.ndarray]) -> None:
-    lead = f"{text} " if text else ""
-    shown = ", ".join(f"{array.dtype}{list(array.shape)} {np.array2string(array, threshold=20)}" for array in inputs)
-    print(lead + shown, flush=True)
-
-
-def run_host(
-    kernel: str, text: str, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], *attributes: Any
-) -> None:
-    """A step placed on the host: prints."""
-    if kernel != "print":
-        raise NotFoundError(message(kernel, "the host runs no such step"))
-    _print_step(text, inputs)
-    for target, source in zip(outputs, inputs, strict=False):
-        target[...] = source
+reference.register()

@@ -95,6 +95,6 @@ def run_node(node: Node, arrays: Sequence[np.ndarray], target: BackendTarget) ->
     plan = compile_region(region, target, stop_after="infer").plan
     if any(buffer.kind is Kind.VARIABLE for buffer in plan.buffers):
         return None
-    call = _core.Callable(_core.Model(plan.to_bytes(), list(plan.constants)), 0, State().native, _core.Threads(1), None)
+    call = _core.Callable(_core.Model(plan.to_bytes(), list(plan.constants)), 0, State().native, _core.Threads(1))
     results: tuple[np.ndarray, ...] = call(*(np.ascontiguousarray(array).reshape(array.shape) for array in arrays))
     return tuple(results)

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pyflow.plan import Plan, Step, View
@@ -42,7 +43,7 @@ class Explanation:
         table = Table("", "kernel", "on", "result", "from", "why", title=f"{len(self.rows)} steps", title_justify="left")
         for index, row in enumerate(self.rows):
             mark = str(index) if row.phase == "run" else "prepare"
-            table.add_row(mark, row.kernel, row.backend, row.result, row.origin, row.note)
+            table.add_row(mark, *map(escape, (row.kernel, row.backend, row.result, row.origin, row.note)))
         lines = [render(table)]
         if self.commits:
             lines.append("writes: " + "; ".join(self.commits))
@@ -107,5 +108,5 @@ class MemoryPlan:
     def __str__(self) -> str:
         table = Table("buffer", "kind", "bytes", "slot", "offset", title=f"arena: {self.peak:,} bytes, of them scratch {self.scratch:,}", title_justify="left")
         for row in self.buffers:
-            table.add_row(str(row["name"]), str(row["kind"]), f"{row['bytes']:,}", str(row["slot"]), str(row["offset"]))
+            table.add_row(escape(str(row["name"])), str(row["kind"]), f"{row['bytes']:,}", str(row["slot"]), str(row["offset"]))
         return render(table)

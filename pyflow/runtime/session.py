@@ -104,7 +104,8 @@ class Session:
             self._initialise(executable, only_automatic=True)
         plain = not executable.fetches.variables and not self.config.check_numerics
         if plain and executable.fetches.flat:
-            return executable.run.single()  # type: ignore[no-any-return]
+            native = executable.run
+            return lambda *arrays: native(*arrays)[0]
         if plain and fetches is not None and type(fetches) is tuple and len(executable.fetches.values) == len(fetches):
             return executable.run  # type: ignore[no-any-return]
         return lambda *arrays: self.run(fetches, dict(zip(keys, arrays, strict=True)))
@@ -201,7 +202,7 @@ class Session:
             raise InvalidArgumentError(
                 message("memory_plan", f"the size {missing} is not given", user_origin(), "pass sizes={name: number}")
             ) from None
-        return MemoryPlan.of(executable.model.memory_plan(0, shapes))
+        return MemoryPlan.of(executable.run.memory_plan(shapes))
 
     def _executable(self, fetches: Any, feeds: Sequence[Value | str] | None) -> Executable:
         if feeds is None:

@@ -11,8 +11,8 @@ from pyflow.dims import Dim
 from pyflow.errors import NotFoundError, message, user_origin
 from pyflow.graph import Node
 from pyflow.opdef import Lowering
-from pyflow.plan import Instr, Program
-from pyflow.runtime import backends
+from pyflow.plan import Instr, Program, View
+from pyflow.runtime import backends, reference
 
 _ELEMENTWISE = "elementwise"
 
@@ -30,6 +30,7 @@ class BackendTarget:
         self.numerics = numerics
         self.allow_fallback = allow_fallback
         self._answers: dict[object, tuple[bool, str]] = {}
+        self._held: list[reference.Held] = []
         self.reasons: dict[str, str] = {}
         """Why ops were not placed on ``device``, by op."""
 
@@ -39,6 +40,8 @@ class BackendTarget:
             return "host"
         if node.op.name == "transfer":
             return str(node.attrs["to"])
+        if self.device == reference.REF:
+            return reference.REF if node.op.ref is not None else None
         lowering, programs = _lowering_of(node)
         ok, why = self.supports(lowering, programs, self.device)
         if ok:
@@ -66,6 +69,14 @@ class BackendTarget:
                 [_encoded(program) for program in programs],
             )
         return answer
+
+    def lowering(self, node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...], backend: str) -> Lowering:
+        """The step that runs ``node`` on ``backend``."""
+        if backend != reference.REF:
+            return node.op.lowering(node, inputs, outputs)
+        lowering, held = reference.hold(node, inputs, outputs)
+        self._held.append(held)
+        return lowering
 
     def evaluate(self, node: Node, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...] | None:
         """What the real kernels make of constant operands; None if the node cannot run alone."""

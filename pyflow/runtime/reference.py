@@ -1,0 +1,100 @@
+"""What runs in Python: the ``ref`` backend, which is NumPy through OpDef.ref, and the ``host``, where print lives."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from pyflow import _core, dims
+from pyflow.dims import Dim
+from pyflow.errors import InternalError, message
+from pyflow.graph import Node
+from pyflow.interpret import evaluate_node
+from pyflow.opdef import Lowering
+from pyflow.plan import View
+
+REF, HOST = "ref", "host"
+
+
+@dataclass(eq=False)
+class Held:
+    """A node that a plan's step stands for; kept alive by the target that compiled it."""
+
+    node: Node
+    symbols: tuple[str, ...]
+    defines: tuple[str, ...]
+    __weakref__: Any = None
+
+
+_held: WeakValueDictionary[str, Held] = WeakValueDictionary()
+_tokens = itertools.count()
+
+
+def hold(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> tuple[Lowering, Held]:
+    """The step that runs ``node`` through its ref. Steps of this kind live as long as the process, not in files."""
+    sizes = [size for value in (*node.inputs, *node.outputs) for size in value.dims]
+    sizes += [size for attr in node.attrs.values() for size in _sizes(attr)]
+    found = {symbol.name: symbol for size in sizes for symbol in dims.symbols_of(size)}
+    known = {s.name for value in node.inputs for size in value.dims for s in dims.symbols_of(size)}
+    defines = tuple(name for name, symbol in found.items() if symbol.late and name not in known)
+    symbols = tuple(name for name in found if name not in defines)
+    held = Held(node, symbols, defines)
+    token = str(next(_tokens))
+    _held[token] = held
+    ints = tuple(dims._from_symbol(found[name]) for name in symbols)
+    return Lowering(node.op.name, inputs, outputs, ints, text=token), held
+
+
+def _sizes(attr: Any) -> list[Dim]:
+    if isinstance(attr, Dim):
+        return [attr]
+    return [size for entry in attr for size in _sizes(entry)] if isinstance(attr, tuple) else []
+
+
+def _run_ref(
+    kernel: str,
+    text: str,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    ints: Sequence[int],
+    floats: Sequence[float],
+    programs: Sequence[Any],
+) -> list[int]:
+    held = _held.get(text)
+    if held is None:
+        return _run_host(kernel, text, inputs, outputs)
+    sizes = dict(zip(held.symbols, ints, strict=True))
+    with np.errstate(all="ignore"):
+        results = evaluate_node(held.node, [np.array(array) for array in inputs], sizes)
+    for target, result in zip(outputs, results, strict=True):
+        if target.shape == result.shape:
+            target[...] = result
+        else:
+            target.reshape(-1)[: result.size] = result.reshape(-1)
+    return [sizes[name] for name in held.defines]
+
+
+def _run_host(
+    kernel: str, text: str, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], *rest: Any
+) -> list[int]:
+    from pyflow.ops.debug import shown
+
+    if kernel == "copy":
+        outputs[0][...] = inputs[0]
+    elif kernel == "print":
+        print(shown(text, inputs[0]), flush=True)
+        outputs[0][...] = inputs[0]
+    else:
+        raise InternalError(message(kernel, "the host runs no such step"))
+    return []
+
+
+def register() -> None:
+    """Makes both known to the native registry; once per process."""
+    _core.register_host_backend(REF, lambda *step: (True, ""), _run_ref)
+    _core.register_host_backend(HOST, lambda kernel, *step: (kernel in ("print", "copy"), "it prints"), _run_host)
