@@ -135,7 +135,7 @@ add = elementwise(
     scalar="add",
     ref=np.add,
     vjp=lambda node, gradient: (sum_to(gradient, node.inputs[0]), sum_to(gradient, node.inputs[1])),
-    facts=Facts(commutative=NUMERIC, identity=((0, INTEGERS),)),
+    facts=Facts(commutative=NUMERIC, identity=((0, INTEGERS), (-0.0, FLOATS))),
     content=dims.add,
     onnx="Add",
     doc="``x + y``; integers wrap.",

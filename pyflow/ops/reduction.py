@@ -139,6 +139,15 @@ def _reduction(
     )
 
 
+def _mean_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
+    count = x.dtype.type(dims.product(x.shape[a] for a in axis))
+    return np.sum(x, axis=axis, keepdims=keepdims) / count
+
+
+def _var_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
+    return _mean_ref(np.square(x - _mean_ref(x, axis, True)), axis, keepdims)
+
+
 def _mean_vjp(node: Node, gradient: Value) -> tuple[Value]:
     count = count_along(node.inputs[0], node.attrs["axis"])
     return (_spread(gradient / _number(count, gradient.dtype), node),)
@@ -174,7 +183,7 @@ sum = _reduction(
 
 mean = _reduction(
     "mean",
-    np.mean,
+    _mean_ref,
     "The mean over ``axis``; NaN over nothing. dtype: floating; integers are converted to float64, bool to float32.",
     kinds=FLOATS,
     vjp=_mean_vjp,
@@ -263,7 +272,7 @@ def _std_vjp(node: Node, gradient: Value) -> tuple[Value]:
 
 var = _reduction(
     "var",
-    np.var,
+    _var_ref,
     "The mean of ``(x - mean(x)) ** 2`` over ``axis`` (of the population: divided by n). dtype: floating, as for mean.",
     kinds=FLOATS,
     vjp=_var_vjp,
@@ -272,7 +281,7 @@ var = _reduction(
 
 std = _reduction(
     "std",
-    np.std,
+    lambda x, axis, keepdims: np.sqrt(_var_ref(x, axis, keepdims)),
     "``sqrt(var(x))`` over ``axis``; its gradient where all elements are equal is NaN. dtype: floating, as for mean.",
     kinds=FLOATS,
     vjp=_std_vjp,
