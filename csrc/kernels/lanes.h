@@ -115,24 +115,25 @@ __attribute__((noinline)) static T reduce_chunk(const T* x, int64_t count, const
   constexpr int64_t width = kLanes<T>;
   constexpr int64_t vectors = kReductionLanes / width;
   alignas(64) T lanes[kReductionLanes];
-  int64_t i = 0;
-  if (count >= kReductionLanes) {
-    V sums[vectors];
-#pragma GCC unroll 32
-    for (int64_t k = 0; k < vectors; ++k) {
-      sums[k] = map(load(x + k * width));
+  if (count < kReductionLanes) {
+    for (int64_t k = 0; k < count; ++k) lanes[k] = map(x[k]);
+    int64_t used = count;
+    for (int64_t half = kReductionLanes / 2; half > 0; half /= 2) {
+      for (int64_t k = 0; k + half < used; ++k) lanes[k] = Op::apply(lanes[k], lanes[k + half]);
+      used = minimum_of(used, half);
     }
-    for (i = kReductionLanes; i + kReductionLanes <= count; i += kReductionLanes) {
-#pragma GCC unroll 32
-      for (int64_t k = 0; k < vectors; ++k) {
-        sums[k] = Op::apply(sums[k], map(load(x + i + k * width)));
-      }
-    }
-#pragma GCC unroll 32
-    for (int64_t k = 0; k < vectors; ++k) store(lanes + k * width, sums[k]);
-  } else {
-    for (int64_t k = 0; k < kReductionLanes; ++k) lanes[k] = Op::template identity<T>();
+    return count > 0 ? lanes[0] : Op::template identity<T>();
   }
+  V sums[vectors];
+#pragma GCC unroll 32
+  for (int64_t k = 0; k < vectors; ++k) sums[k] = map(load(x + k * width));
+  int64_t i = kReductionLanes;
+  for (; i + kReductionLanes <= count; i += kReductionLanes) {
+#pragma GCC unroll 32
+    for (int64_t k = 0; k < vectors; ++k) sums[k] = Op::apply(sums[k], map(load(x + i + k * width)));
+  }
+#pragma GCC unroll 32
+  for (int64_t k = 0; k < vectors; ++k) store(lanes + k * width, sums[k]);
   for (int64_t k = 0; i + k < count; ++k) lanes[k] = Op::apply(lanes[k], map(x[i + k]));
 #pragma GCC unroll 6
   for (int64_t half = kReductionLanes / 2; half > 0; half /= 2) {

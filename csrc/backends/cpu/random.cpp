@@ -8,9 +8,10 @@
 namespace pf {
 namespace PF_ISA {
 
-constexpr int64_t kBlocks = 16;          // Philox blocks at a time
-constexpr int64_t kWords = 4 * kBlocks;  // 32-bit words
-constexpr int64_t kWides = kWords / 2;   // 64-bit words
+// Philox blocks at a time; a loop of 16 or fewer would be unrolled instead of vectorised.
+constexpr int64_t kBlocks = 32;
+constexpr int64_t kWords = 4 * kBlocks;  // of 32 bits
+constexpr int64_t kWides = kWords / 2;   // of 64 bits
 constexpr int64_t kRandomTaskElements = 16384;
 
 // The words of blocks [first, first + kBlocks).

@@ -19,6 +19,7 @@ struct SoftmaxWalk {
   int64_t strides[2];
   int64_t count;  // rows
   int64_t rows_per_task;
+  int64_t pitch;  // elements from one gathered row to the next: never a multiple of a page
   bool adjacent;
   int64_t gathered;  // rows gathered at once when not adjacent
 };
@@ -34,6 +35,7 @@ static void plan_walk(const pf_call* call, SoftmaxWalk* walk) {
     if (i != axis) walk->rows.push(x.dims[i], {x.strides[i], y.strides[i]});
   }
   walk->count = walk->rows.count();
+  walk->pitch = walk->length + 16;
   walk->adjacent = (walk->strides[0] == 1 && walk->strides[1] == 1) || walk->length == 1;
   const int64_t row_bytes = maximum_of(1, walk->length * element_size(x.dtype));
   walk->gathered = maximum_of(1, minimum_of(kGatheredRows, kGatheredBytes / row_bytes));
@@ -42,16 +44,25 @@ static void plan_walk(const pf_call* call, SoftmaxWalk* walk) {
   if (walk->length >= kSoftmaxTaskElements) walk->rows_per_task = 1;
 }
 
-// y = exp(x - shift).
+// y = exp(x - shift) for a multiple of kExpBlock; not inlined, or a known count is unrolled instead of vectorised.
 template <class T>
-static void shifted_exponentials(const T* __restrict x, T shift, int64_t count, T* __restrict y) {
-  const int64_t whole = count / kExpBlock * kExpBlock;
-  for (int64_t i = 0; i < whole; ++i) y[i] = math::exponential(x[i] - shift);
+__attribute__((noinline)) static void exponential_blocks(const T* __restrict x, T shift, int64_t blocks,
+                                                         T* __restrict y) {
+  for (int64_t i = 0; i < blocks * kExpBlock; ++i) y[i] = math::exponential(x[i] - shift);
+}
+
+// y = exp(x - shift), the tail in a block of its own.
+template <class T>
+static void shifted_exponentials(const T* x, T shift, int64_t count, T* y) {
+  const int64_t blocks = count / kExpBlock;
+  const int64_t whole = blocks * kExpBlock;
+  if (blocks > 0) exponential_blocks(x, shift, blocks, y);
   if (whole == count) return;
-  T block[kExpBlock] = {};
-  for (int64_t i = whole; i < count; ++i) block[i - whole] = x[i] - shift;
-  for (int64_t i = 0; i < kExpBlock; ++i) block[i] = math::exponential(block[i]);
-  for (int64_t i = whole; i < count; ++i) y[i] = block[i - whole];
+  T block[kExpBlock];
+  T exponentials[kExpBlock];
+  for (int64_t i = 0; i < kExpBlock; ++i) block[i] = whole + i < count ? x[whole + i] : shift;
+  exponential_blocks(block, shift, 1, exponentials);
+  for (int64_t i = whole; i < count; ++i) y[i] = exponentials[i - whole];
 }
 
 struct Softmax {
@@ -117,11 +128,11 @@ static pf_code run_typed(const pf_call* call, const pf_task* task) {
     const T* const from = x + position.offset[0];
     T* const to = y + position.offset[1];
     for (int64_t i = 0; i < walk.length; ++i) {
-      for (int64_t r = 0; r < rows; ++r) scratch[r * walk.length + i] = from[i * walk.strides[0] + r * row_strides[0]];
+      for (int64_t r = 0; r < rows; ++r) scratch[r * walk.pitch + i] = from[i * walk.strides[0] + r * row_strides[0]];
     }
-    for (int64_t r = 0; r < rows; ++r) Op::row(scratch + r * walk.length, walk.length, scratch + r * walk.length);
+    for (int64_t r = 0; r < rows; ++r) Op::row(scratch + r * walk.pitch, walk.length, scratch + r * walk.pitch);
     for (int64_t i = 0; i < walk.length; ++i) {
-      for (int64_t r = 0; r < rows; ++r) to[i * walk.strides[1] + r * row_strides[1]] = scratch[r * walk.length + i];
+      for (int64_t r = 0; r < rows; ++r) to[i * walk.strides[1] + r * row_strides[1]] = scratch[r * walk.pitch + i];
     }
     position.advance(walk.rows, rows);
     row += rows;
@@ -147,7 +158,7 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
   SoftmaxWalk walk;
   plan_walk(call, &walk);
   partition->thread_scratch =
-      walk.adjacent ? 0 : static_cast<size_t>(walk.gathered * walk.length * element_size(x.dtype));
+      walk.adjacent ? 0 : static_cast<size_t>(walk.gathered * walk.pitch * element_size(x.dtype));
   return one_phase_of(partition, walk.count, walk.rows_per_task,
                       20.0 + 30.0 * static_cast<double>(walk.count) + static_cast<double>(count_elements(x)));
 }
