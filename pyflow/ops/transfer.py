@@ -12,7 +12,7 @@ transfer = define(
     infer=lambda x, to: x.type,
     content=lambda x, to: x.content,
     ref=lambda x, to: x,
-    lower=lambda node, inputs, outputs: Lowering("copy", inputs, outputs),
+    lower=lambda node, inputs, outputs: Lowering("transfer", inputs, outputs),
     vjp=lambda node, gradient: (gradient,),
     doc="``x``, in the memory of the backend ``to``.",
 )

@@ -11,11 +11,13 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field, replace
 
+from pyflow import views
 from pyflow.dims import Size
 from pyflow.errors import Origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
 from pyflow.ops.common import constant_array
+from pyflow.plan import Program
 from pyflow.region import Region
 from pyflow.target import Target
 
@@ -58,6 +60,7 @@ def _is_small_constant(value: Value) -> bool:
 class _Fuser:
     def __init__(self, region: Region, target: Target, nodes: list[Node]) -> None:
         self.region = region
+        self.target = target
         self.table = region.table
         self.nodes = nodes
         self.roots = set(region.roots())
@@ -145,10 +148,21 @@ class _Fuser:
         if self._outputs(unit) > 1:
             self._note(root, "nothing follows in its call: what follows has several results")
             return
+        takes, why = self._takes_epilogue(root)
+        if not takes:
+            self._note(root, f"nothing follows in its call: {why}")
+            return
         unit.root = root
         unit.reads = (unit.reads - {value}) | set(root.inputs)
         unit.members.append(root)
         self.unit[root] = unit
+
+    def _takes_epilogue(self, root: Node) -> tuple[bool, str]:
+        """Does the kernel of ``root`` let a program act on its result? If not, why."""
+        inputs = tuple(views.contiguous(0, value.dtype, value.dims) for value in root.inputs)
+        outputs = tuple(views.contiguous(0, value.dtype, value.dims) for value in root.outputs)
+        nothing = Program((root.types[0].dtype,), (), (0,))
+        return self.target.supports(root.op.lowering(root, inputs, outputs), (nothing,), self.unit[root].backend)
 
     def _link(self) -> None:
         """``before``, ``after`` and levels of the units, as they are now."""

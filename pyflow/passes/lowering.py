@@ -101,16 +101,21 @@ class Lowered:
         return view.offset == 0 and dims.product(view.dims) == elements and views.is_contiguous(view)
 
     def copy(self, source: View, target: View, origin: str, node: Node | None = None) -> Draft:
-        """A draft that copies; it is added."""
-        step = Step("copy", self.target.device, (source,), (target,), origin=origin)
+        """A draft that copies within a memory; it is added."""
+        step = Step("copy", self._owner(source), (source,), (target,), origin=origin)
         return self._add(step, node, self._sources.get(source.buffer))
 
     def temporary_copy(self, source: View, origin: str) -> View:
-        """A contiguous copy in a buffer of its own."""
+        """A contiguous copy in a buffer of its own, in the same memory."""
         type = TensorType(source.dtype, source.dims)
-        target = self.contiguous(self.add_buffer(Kind.TEMPORARY, type, backend=self.target.device), type)
+        target = self.contiguous(self.add_buffer(Kind.TEMPORARY, type, backend=self._owner(source)), type)
         self.copy(source, target, origin)
         return target
+
+    def _owner(self, view: View) -> str:
+        """The backend that copies within the memory that ``view`` is in."""
+        memory = self.buffers[view.buffer].backend
+        return self.target.device if memory == "cpu" and self.target.shares_memory(self.target.device) else memory
 
     def sources_of(self, buffer: int) -> frozenset[str] | None:
         """The variables that a buffer depends on; None if on something that may differ from run to run."""
@@ -147,7 +152,7 @@ class Lowered:
                 continue
             for index, value in enumerate(node.inputs):
                 maker = value.node.op
-                computed = maker.view is None and not maker.host and value not in given
+                computed = maker.view is None and not maker.host and maker.name != "transfer" and value not in given
                 if uses[value] == 1 and computed and len(value.node.outputs) == 1 and constant_array(value) is None:
                     self._windows[value] = (node, index)
 
@@ -169,7 +174,7 @@ class Lowered:
             node, index = window
             whole = node.outputs[0]
             if whole not in self.view:
-                self.view[whole] = self._destination(whole, self.target.device)
+                self.view[whole] = self._destination(whole, backend)
             assert node.op.parts is not None
             part = node.op.parts(node, self.view[whole])[index]
             if self.buffers[part.buffer].backend == ("cpu" if self.target.shares_memory(backend) else backend):
@@ -198,6 +203,8 @@ class Lowered:
         if node.op.parts is not None:
             self._lower_parts(node, inputs)
             return
+        if node.op.name == "transfer" and not views.is_contiguous(inputs[0]):
+            inputs = (self.temporary_copy(inputs[0], self.origin(node)),)
         backend = self._backend(node)
         outputs = []
         for value in node.outputs:
@@ -222,7 +229,7 @@ class Lowered:
     def _lower_parts(self, node: Node, inputs: Sequence[View]) -> None:
         value = node.outputs[0]
         if value not in self.view:
-            self.view[value] = self._destination(value, self.target.device)
+            self.view[value] = self._destination(value, self._owner(inputs[0]))
         assert node.op.parts is not None
         for source, part, window in zip(node.inputs, node.op.parts(node, self.view[value]), inputs, strict=True):
             if source not in self._windows:
