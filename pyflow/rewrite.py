@@ -21,6 +21,10 @@ from pyflow.region import Region, Table
 Replacement: TypeAlias = Union[Value, tuple[Value, ...], None]
 
 
+DEEPEST = 500
+"""Replacements of replacements of one node; more are taken for a rule without end."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """``apply`` gives what stands for the node's outputs, or None where the rule does not apply."""
@@ -115,6 +119,7 @@ class _Walk:
         self.by_op: dict[str, tuple[Rule, ...]] = {}
         self.done: dict[Node, tuple[Value, ...]] = {}
         self.replaced: dict[Node, tuple[Rule, tuple[Value, ...]]] = {}
+        self.depth = 0
         limit = knobs.MAX_REWRITES.get()
         self.left = None if limit < 0 else max(0, limit - sum(table.rewrites.values()))
 
@@ -178,7 +183,8 @@ class _Walk:
             if self.left is not None:
                 self.left -= 1
             self.replaced[node] = (rule, values)
-            if len(self.replaced) > 1000 + 50 * len(self.done):
+            self.depth += 1
+            if self.depth > DEEPEST:
                 raise self._loop(node)
             return
         self.done[node] = node.outputs
@@ -190,6 +196,7 @@ class _Walk:
         if any(entry in self.replaced for entry in pending):
             raise self._loop(node)
         if not pending:
+            self.depth -= 1
             self.done[node] = tuple(self.now(value) for value in values)
         return pending
 

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import ops_of, pf, region_of, run_pass, same_results
+
+from pyflow.gradients import gradients
+from pyflow.passes.layout import layout
+from pyflow.passes.simplify import simplify
+from pyflow.target import RefTarget
+
+NHWC = RefTarget(nhwc=True)
+
+
+def network(x, write=False):
+    """conv, bias, relu, pool, pad, conv, a residual join and a mean pool; NCHW throughout."""
+    generator = np.random.default_rng(1)
+    w1 = pf.Variable(generator.standard_normal((4, 3, 3, 3)).astype(np.float32), name="w1")
+    w2 = pf.Variable(generator.standard_normal((4, 4, 3, 3)).astype(np.float32), name="w2")
+    bias = pf.Variable(generator.standard_normal(4).astype(np.float32), name="bias")
+    h = pf.relu(pf.conv2d(x, w1, bias, padding="same"))
+    h = pf.max_pool2d(h, 2)
+    h = h + pf.conv2d(pf.pad(h, [(0, 0), (0, 0), (1, 1), (1, 1)]), w2)
+    h = pf.concat([h, pf.tanh(h)], axis=1)
+    return pf.avg_pool2d(h, 2), [w1, w2, bias]
+
+
+def test_a_network_stays_channels_last() -> None:
+    region = region_of(lambda graph: [network(pf.placeholder("float32", ["n", 3, 8, 8], name="x"))[0]])
+    made = run_pass(layout, region, NHWC, "layout")
+    images = [n for n in made.nodes() if n.op.name == "transpose" and n.attrs["axes"] in ((0, 2, 3, 1), (0, 3, 1, 2))]
+    assert len(images) == 2, "one where the images come in, one where the result goes out"
+    formats = {node.attrs["data_format"] for node in made.nodes() if "data_format" in node.attrs}
+    assert formats == {"NHWC"}
+    same_results(region, run_pass(simplify, made), {"n": 2}, tolerance=1e-4)
+
+
+def test_gradients_too() -> None:
+    def build(graph):
+        y, variables = network(pf.placeholder("float32", ["n", 3, 8, 8], name="x"))
+        return gradients(pf.mean(pf.square(y)), variables)
+
+    region = region_of(build)
+    made = run_pass(layout, region, NHWC, "layout")
+    assert {node.attrs["data_format"] for node in made.nodes() if "data_format" in node.attrs} == {"NHWC"}
+    same_results(region, made, {"n": 2}, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_lasting_weights_of_convolutions_are_packed(groups, data_format) -> None:
+    def build(graph):
+        first = data_format == "NCHW"
+        x = pf.placeholder("float32", ["n", 4, 6, 6] if first else ["n", 6, 6, 4])
+        shape = (6, 4 // groups, 3, 3) if first else (3, 3, 4 // groups, 6)
+        w = pf.Variable(np.ones(shape, np.float32))
+        return [pf.conv2d(x, w, stride=2, padding="same", groups=groups, data_format=data_format)]
+
+    region = region_of(build)
+    made = run_pass(layout, region, RefTarget(), "layout")
+    assert ops_of(made) == {"conv2d_pack": 1, "conv2d_packed": 1}
+    same_results(region, made, {"n": 2}, tolerance=1e-5)
+
+
+def test_lasting_weights_of_products_are_packed() -> None:
+    def build(graph):
+        w = pf.Variable(np.ones((5, 70), np.float32))
+        return [pf.placeholder("float32", ["n", 5]) @ w]
+
+    region = region_of(build)
+    made = run_pass(layout, region, RefTarget(), "layout")
+    assert ops_of(made) == {"matmul_pack": 1, "matmul_packed": 1}
+    same_results(region, made, {"n": 3})
+
+
+def test_weights_that_the_run_writes_are_not_packed() -> None:
+    def build(graph):
+        w = pf.Variable(np.ones((5, 7), np.float32))
+        y = pf.placeholder("float32", ["n", 5]) @ w
+        return [y, w.assign_add(np.ones((5, 7), np.float32))]
+
+    region = region_of(build)
+    assert layout(region, RefTarget()) is region
+
+
+def test_a_target_without_preference_or_packed_kernels_changes_nothing() -> None:
+    packed = frozenset({"conv2d_pack", "conv2d_packed", "matmul_pack", "matmul_packed"})
+    region = region_of(lambda graph: [network(pf.placeholder("float32", ["n", 3, 8, 8], name="x"))[0]])
+    assert layout(region, RefTarget(without=packed)) is region
+
+
+def test_other_transposes_stay_where_they_are() -> None:
+    region = region_of(lambda graph: [pf.exp(pf.transpose(pf.placeholder("float32", ["n", 2, 3, 4]), (0, 2, 1, 3)))])
+    assert layout(region, NHWC) is region
