@@ -178,7 +178,7 @@ pf_code matmul_partition(const pf_call* call, pf_partition* partition, pf_error*
   partition->shared_scratch = 0;
   if (plan.panels_from != Panels::kShared) return one_phase(partition, plan.tasks(), cost);
   partition->phases = 2;
-  partition->tasks[0] = plan.m == 0 ? 0 : plan.copies * plan.panels;
+  partition->tasks[0] = plan.tasks() == 0 ? 0 : plan.copies * plan.panels;
   partition->tasks[1] = plan.tasks();
   partition->shared_scratch = static_cast<size_t>(plan.copies * plan.panels * plan.k * gemm::kPanel) * plan.element;
   partition->cost = cost + 0.3 * static_cast<double>(plan.copies * plan.panels * plan.k * gemm::kPanel);
