@@ -99,9 +99,7 @@ class Validator {
       if (step.kernel == row.kernel) step.action = row.action, bodies = row.bodies;
     }
     const std::string full = text(where, " (", step.kernel, ")");
-    for (const View& input : step.inputs) {
-      if (view(full, input).kind == Kind::Output) bad(full, "reads an output buffer");
-    }
+    for (const View& input : step.inputs) view(full, input);
     for (const View& output : step.outputs) {
       const Kind kind = view(full, output).kind;
       if (kind == Kind::Input || kind == Kind::Constant) bad(full, text("writes an ", kind_name(kind), " buffer"));
@@ -209,8 +207,7 @@ class Validator {
     }
     for (const Commit& commit : entry.commits) {
       variable(where, commit.variable);
-      const Buffer& source = view(text(where, " commit"), commit.source);
-      if (source.kind == Kind::Output) bad(where, "commits an output buffer");
+      view(text(where, " commit"), commit.source);
       if (commit.source.dtype != plan_.buffers[commit.variable].dtype) bad(where, "commits a value of another dtype");
     }
     for (uint32_t buffer : entry.reads) variable(where, buffer);
@@ -234,7 +231,9 @@ class Validator {
     }
     for (const Commit& commit : entry.commits) {
       const Kind kind = plan_.buffers[commit.source.buffer].kind;
-      if (kind == Kind::Input && !fed[commit.source.buffer]) bad(where, "commits an input that is not its own");
+      if ((kind == Kind::Input && !fed[commit.source.buffer]) || (kind == Kind::Output && !given[commit.source.buffer])) {
+        bad(where, text("commits an ", kind_name(kind), " that is not its own"));
+      }
       if (kind == Kind::Prepared && !prepared[commit.source.buffer]) bad(where, "commits a buffer that nothing prepares");
     }
   }
