@@ -44,7 +44,7 @@ from pyflow.ops.state import (
     trainable_variables,
 )
 from pyflow.printer import parse_graph
-from pyflow.runtime.backends import list_backends, load_backend
+from pyflow.runtime.backends import get_include, list_backends, load_backend
 from pyflow.runtime.config import CancelToken, RunOptions, SessionConfig
 from pyflow.runtime.saved_graph import load_graph
 from pyflow.runtime.session import InteractiveSession, Session
@@ -82,6 +82,7 @@ __all__ = [  # noqa: PLE0604
     "float32",
     "float64",
     "get_default_graph",
+    "get_include",
     "global_variables",
     "global_variables_initializer",
     "gradients",

@@ -23,6 +23,13 @@ def list_backends() -> list[str]:
     return names
 
 
+def get_include() -> str:
+    """The folder that holds ``pyflow/backend.h``: give it to the compiler (``-I``) that builds a plugin."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "include")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "csrc", "include")
+
+
 def load_backend(path: str | os.PathLike[str]) -> list[str]:
     """Loads a shared library that exports backends or kernels (see docs/add_a_backend.md); returns what it added.
 
