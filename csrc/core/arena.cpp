@@ -50,7 +50,8 @@ Memory::~Memory() {
   }
 }
 
-void copy_memory(const pf_backend* to_backend, void* to, const pf_backend* from_backend, const void* from, size_t bytes) {
+void copy_memory(const pf_backend* to_backend, void* to, const pf_backend* from_backend, const void* from,
+                 size_t bytes) {
   if (bytes == 0 || to == from) return;
   auto copy = [bytes](const pf_backend* backend, void* target, const void* source, pf_direction direction) {
     pf_error error{-1, ""};
@@ -72,7 +73,8 @@ void copy_memory(const pf_backend* to_backend, void* to, const pf_backend* from_
   }
 }
 
-void pack_view(void* to, const void* from, int32_t ndim, const int64_t* dims, const int64_t* strides, int64_t itemsize) {
+void pack_view(void* to, const void* from, int32_t ndim, const int64_t* dims, const int64_t* strides,
+               int64_t itemsize) {
   for (int32_t axis = 0; axis < ndim; ++axis) {
     if (dims[axis] == 0) return;
   }

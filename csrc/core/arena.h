@@ -12,7 +12,9 @@ namespace pf {
 
 inline constexpr size_t kAlignment = 64;
 
-inline size_t align_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+inline size_t align_up(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 // Owns one block. `backend` is nullptr for host memory. The address is never null, even for no bytes.
 class Memory {
@@ -43,7 +45,8 @@ class Memory {
 };
 
 // Copies between any two memories (nullptr: the host). Throws Error.
-void copy_memory(const pf_backend* to_backend, void* to, const pf_backend* from_backend, const void* from, size_t bytes);
+void copy_memory(const pf_backend* to_backend, void* to, const pf_backend* from_backend, const void* from,
+                 size_t bytes);
 
 // Copies a strided host view to contiguous memory.
 void pack_view(void* to, const void* from, int32_t ndim, const int64_t* dims, const int64_t* strides, int64_t itemsize);

@@ -34,8 +34,8 @@ int64_t check_view(const View& view, int64_t buffer_bytes, const int64_t* dims, 
   if (empty) return 0;
   const int64_t limit = buffer_bytes / itemsize;
   if (overflow || low < 0 || high >= limit || count > kMaxBytes / itemsize) {
-    throw Error(PF_DATA_LOSS, text("the plan is not valid: a view of elements ", low, " to ", high, " leaves buffer ", view.buffer,
-                                   ", which holds ", limit, " of ", dtype_name(view.dtype)));
+    throw Error(PF_DATA_LOSS, text("the plan is not valid: a view of elements ", low, " to ", high, " leaves buffer ",
+                                   view.buffer, ", which holds ", limit, " of ", dtype_name(view.dtype)));
   }
   return offset * itemsize;
 }
@@ -66,11 +66,14 @@ Binding::Binding(const Model& model, const Root& root, std::span<const SymbolVal
   }
 }
 
-Binding::~Binding() { unbind_all(); }
+Binding::~Binding() {
+  unbind_all();
+}
 
 void Binding::unbind_all() {
   for (uint32_t body : root_.bodies) {
-    for (size_t index = 0; index < bodies_[body].size(); ++index) unbind(model_.body(body).items[index], bodies_[body][index]);
+    for (size_t index = 0; index < bodies_[body].size(); ++index)
+      unbind(model_.body(body).items[index], bodies_[body][index]);
   }
 }
 
@@ -192,8 +195,9 @@ void Binding::bind_late(uint32_t body, size_t index) {
   for (size_t each = 0; each < item.waits.size(); ++each) {
     const SymbolValue& symbol = symbols_[item.waits[each]];
     if (!symbol.known) {
-      fail_step(model_, body, item.first, PF_FAILED_PRECONDITION,
-                text("the size '", model_.plan().sizes.symbols[item.waits[each]].name, "' is used before a step defines it"));
+      fail_step(
+          model_, body, item.first, PF_FAILED_PRECONDITION,
+          text("the size '", model_.plan().sizes.symbols[item.waits[each]].name, "' is used before a step defines it"));
     }
     same = same && bound.at[each] == symbol.value;
   }
@@ -213,8 +217,8 @@ void Binding::take_defines(uint32_t body, size_t index) {
     const int64_t value = bound.sizes.back().defines[each];
     if (value < symbol.min || value > bound.limits[each]) {
       fail_step(model_, body, item.first + item.count - 1, PF_INVALID_ARGUMENT,
-                text("the size '", symbol.name, "' came out as ", value, "; expected ", symbol.min, " to ", bound.limits[each],
-                     ", for which memory was planned; compile with larger max_sizes="));
+                text("the size '", symbol.name, "' came out as ", value, "; expected ", symbol.min, " to ",
+                     bound.limits[each], ", for which memory was planned; compile with larger max_sizes="));
     }
     symbols_[item.defines[each]] = {value, true};
   }

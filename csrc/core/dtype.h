@@ -8,7 +8,9 @@
 
 namespace pf {
 
-inline bool is_dtype(int64_t code) { return code >= 0 && code < PF_DTYPE_COUNT; }
+inline bool is_dtype(int64_t code) {
+  return code >= 0 && code < PF_DTYPE_COUNT;
+}
 
 // Bytes of one element in memory: sub-byte types take one. 0 for a code that is no dtype.
 inline int64_t dtype_bytes(int32_t code) {

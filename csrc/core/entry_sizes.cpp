@@ -33,8 +33,8 @@ std::vector<SymbolValue> solve_symbols(const Model& model, uint32_t index, std::
     const int64_t got = dims[first[solve.input] + solve.axis];
     const __int128 rest = static_cast<__int128>(got) - solve.shift;
     const __int128 value = rest / solve.scale;
-    const bool in_range = value >= symbol.min && value <= INT64_MAX &&
-                          (symbol.bound < 0 || value <= plan.sizes.rows[symbol.bound].a);
+    const bool in_range =
+        value >= symbol.min && value <= INT64_MAX && (symbol.bound < 0 || value <= plan.sizes.rows[symbol.bound].a);
     if (rest % solve.scale != 0 || !in_range) {
       bad_dim(port, solve.axis, got,
               text(plan.sizes.describe(port.view.dims[solve.axis]), " with ", range_of(plan.sizes, symbol)));
@@ -51,7 +51,9 @@ std::vector<SymbolValue> solve_symbols(const Model& model, uint32_t index, std::
       if (values[row] == got) continue;
       const std::string number = std::to_string(values[row]);
       bad_dim(port, axis, got,
-              plan.sizes.is_constant(row) ? number : text(plan.sizes.describe(row), " = ", number, " as the other inputs have it"));
+              plan.sizes.is_constant(row)
+                  ? number
+                  : text(plan.sizes.describe(row), " = ", number, " as the other inputs have it"));
     }
   }
   for (const Check& check : entry.checks) {
@@ -63,7 +65,8 @@ std::vector<SymbolValue> solve_symbols(const Model& model, uint32_t index, std::
   return symbols;
 }
 
-BoundEntry::BoundEntry(const Model& model, uint32_t index, std::span<const int64_t> dims, std::span<const SymbolValue> symbols)
+BoundEntry::BoundEntry(const Model& model, uint32_t index, std::span<const int64_t> dims,
+                       std::span<const SymbolValue> symbols)
     : input_dims(dims.begin(), dims.end()), binding(model, model.entry(index).root, symbols) {
   const Plan& plan = model.plan();
   const Entry& entry = plan.entries[index];
@@ -71,7 +74,8 @@ BoundEntry::BoundEntry(const Model& model, uint32_t index, std::span<const int64
   auto whole = [&](const Port& port) {
     const BoundView view = binding.view(port.view);
     if (!view.contiguous || view.offset != 0 || view.bytes != binding.buffer_bytes(port.view.buffer)) {
-      throw Error(PF_DATA_LOSS, text("the plan is not valid: '", port.name, "' of entry '", entry.name, "' is not all of its buffer"));
+      throw Error(PF_DATA_LOSS, text("the plan is not valid: '", port.name, "' of entry '", entry.name,
+                                     "' is not all of its buffer"));
     }
   };
   for (const Port& port : entry.inputs) whole(port);
@@ -79,7 +83,8 @@ BoundEntry::BoundEntry(const Model& model, uint32_t index, std::span<const int64
     if (info.direct[each]) whole(entry.outputs[each]);
     const BoundView& view = outputs.emplace_back(binding.view(entry.outputs[each].view));
     if (!view.contiguous && model.memory_of(entry.outputs[each].view.buffer)) {
-      throw Error(PF_UNIMPLEMENTED, text("output '", entry.outputs[each].name, "' is strided in another memory than the host's"));
+      throw Error(PF_UNIMPLEMENTED,
+                  text("output '", entry.outputs[each].name, "' is strided in another memory than the host's"));
     }
   }
   const std::vector<Row>& late = info.late_rows;

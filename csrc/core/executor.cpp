@@ -39,8 +39,14 @@ struct SegmentObserver {
 class Walk {
  public:
   // `checks`: those of an entry that late sizes must satisfy, nullptr for a prepare body.
-  Walk(Binding& binding, const Request& request, Memory& scratch, const Entry* entry, const std::vector<uint32_t>* checks)
-      : binding_(binding), model_(binding.model()), request_(request), scratch_(scratch), entry_(entry), checks_(checks) {}
+  Walk(Binding& binding, const Request& request, Memory& scratch, const Entry* entry,
+       const std::vector<uint32_t>* checks)
+      : binding_(binding),
+        model_(binding.model()),
+        request_(request),
+        scratch_(scratch),
+        entry_(entry),
+        checks_(checks) {}
 
   // Steps of `body` after `last_cancellable` are neither cancelled nor timed out.
   void body(uint32_t body, int32_t last_cancellable) {
@@ -71,7 +77,8 @@ class Walk {
   void segment(uint32_t body, size_t index, int32_t last_cancellable) {
     const Item& item = model_.body(body).items[index];
     if (binding_.scratch() > scratch_.bytes()) scratch_ = Memory(nullptr, binding_.scratch());
-    SegmentObserver observed{request_.observer, model_.body(body).first_step + item.first, item.backend->host_memory != 0};
+    SegmentObserver observed{request_.observer, model_.body(body).first_step + item.first,
+                             item.backend->host_memory != 0};
     const pf_observer observer{&observed, SegmentObserver::before, SegmentObserver::after};
     const int64_t last = std::max<int64_t>(int64_t{last_cancellable} - item.first, -1);
     const pf_run run{binding_.buffers.data(),
@@ -121,7 +128,9 @@ class Walk {
     return value != 0;
   }
 
-  void* address(const pf_place& place) const { return static_cast<char*>(binding_.buffers[place.buffer]) + place.offset; }
+  void* address(const pf_place& place) const {
+    return static_cast<char*>(binding_.buffers[place.buffer]) + place.offset;
+  }
 
   void transfer(uint32_t body, size_t index) {
     const Item& item = model_.body(body).items[index];
@@ -166,7 +175,8 @@ class Walk {
       const Row sides[] = {check.left, check.right};
       const std::vector<Row> rows = sizes.closure(sides);
       const std::vector<uint32_t> symbols = sizes.late_symbols(rows);
-      if (!std::all_of(symbols.begin(), symbols.end(), [this](uint32_t symbol) { return binding_.knows(symbol); })) continue;
+      if (!std::all_of(symbols.begin(), symbols.end(), [this](uint32_t symbol) { return binding_.knows(symbol); }))
+        continue;
       binding_.evaluate(rows);
       const int64_t left = binding_.size(check.left), right = binding_.size(check.right);
       if (left != right) throw Error(PF_INVALID_ARGUMENT, text(check.message, ": got ", left, " and ", right));
@@ -198,9 +208,10 @@ void place_buffers(Binding& binding, const Instance& instance, std::vector<Memor
   }
   if (!moved) return;
   for (uint32_t buffer : binding.root().buffers) {
-    binding.buffers[buffer] = model.plan().buffers[buffer].kind == Kind::Temporary
-                                  ? static_cast<char*>(spaces[model.space_of(buffer)].data()) + binding.buffer_offset(buffer)
-                                  : instance.buffers()[buffer];
+    binding.buffers[buffer] =
+        model.plan().buffers[buffer].kind == Kind::Temporary
+            ? static_cast<char*>(spaces[model.space_of(buffer)].data()) + binding.buffer_offset(buffer)
+            : instance.buffers()[buffer];
   }
 }
 
@@ -249,8 +260,10 @@ void Context::run(BoundEntry& bound, const Request& request) {
     Walk(binding, request, scratch_, &entry, &info.late_checks).body(entry.body, entry.last_cancellable);
     if (!info.late_rows.empty()) {
       binding.evaluate(info.late_rows);
-      for (size_t index = 0; index < entry.outputs.size(); ++index) bound.outputs[index] = binding.view(entry.outputs[index].view);
-      for (size_t index = 0; index < entry.commits.size(); ++index) bound.commits[index] = binding.view(entry.commits[index].source);
+      for (size_t index = 0; index < entry.outputs.size(); ++index)
+        bound.outputs[index] = binding.view(entry.outputs[index].view);
+      for (size_t index = 0; index < entry.commits.size(); ++index)
+        bound.commits[index] = binding.view(entry.commits[index].source);
     }
     commit(bound);
   } catch (...) {
@@ -282,8 +295,8 @@ void Context::commit(BoundEntry& bound) {
     if (view.contiguous) {
       copy_memory(variable.memory.backend(), variable.memory.data(), model.memory_of(source.buffer), from, view.bytes);
     } else {
-      pack_view(variable.memory.data(), from, static_cast<int32_t>(view.dims.size()), view.dims.data(), view.strides.data(),
-                dtype_bytes(source.dtype));
+      pack_view(variable.memory.data(), from, static_cast<int32_t>(view.dims.size()), view.dims.data(),
+                view.strides.data(), dtype_bytes(source.dtype));
     }
   }
 }
@@ -295,7 +308,8 @@ void Context::copy_output(const BoundEntry& bound, size_t index, void* to) const
   if (view.contiguous) {
     copy_memory(nullptr, to, instance_->model().memory_of(source.buffer), from, view.bytes);
   } else {
-    pack_view(to, from, static_cast<int32_t>(view.dims.size()), view.dims.data(), view.strides.data(), dtype_bytes(source.dtype));
+    pack_view(to, from, static_cast<int32_t>(view.dims.size()), view.dims.data(), view.strides.data(),
+              dtype_bytes(source.dtype));
   }
 }
 

@@ -60,7 +60,8 @@ class Context {
 
   Instance& instance() const { return *instance_; }
 
-  // `dims`: of all inputs, one after the other (each with the ndim of its port). Throws Error for sizes that do not fit.
+  // `dims`: of all inputs, one after the other (each with the ndim of its port). Throws Error for sizes that do not
+  // fit.
   BoundEntry& bind(std::span<const int64_t> dims);
   // Needs the State's lock, for writing if the entry writes. Throws Error; then variables are as they were.
   void run(BoundEntry& bound, const Request& request);

@@ -66,15 +66,17 @@ Instance::Instance(std::shared_ptr<const Model> model, std::shared_ptr<State> st
     }
     std::shared_ptr<Variable> variable = state_->find(buffer.name);
     if (!variable) {
-      variable = state_->declare(buffer.name, buffer.dtype, dims_in_plan(plan, values, index), model_->memory_of(index));
+      variable =
+          state_->declare(buffer.name, buffer.dtype, dims_in_plan(plan, values, index), model_->memory_of(index));
     }
     if (variable->dtype != buffer.dtype || variable->bytes() != static_cast<size_t>(bytes)) {
-      throw Error(PF_INVALID_ARGUMENT, text("variable '", buffer.name, "' is ", variable->bytes(), " bytes of ",
-                                            dtype_name(variable->dtype), "; the plan expects ", values[buffer.elements],
-                                            " elements of ", dtype_name(buffer.dtype)));
+      throw Error(PF_INVALID_ARGUMENT,
+                  text("variable '", buffer.name, "' is ", variable->bytes(), " bytes of ", dtype_name(variable->dtype),
+                       "; the plan expects ", values[buffer.elements], " elements of ", dtype_name(buffer.dtype)));
     }
     if (variable->memory.backend() != model_->memory_of(index)) {
-      throw Error(PF_INVALID_ARGUMENT, text("variable '", buffer.name, "' lives in another memory than ", buffer.backend, "'s"));
+      throw Error(PF_INVALID_ARGUMENT,
+                  text("variable '", buffer.name, "' lives in another memory than ", buffer.backend, "'s"));
     }
     buffers_[index] = variable->memory.data();
     variables_[index] = std::move(variable);
@@ -84,9 +86,9 @@ Instance::Instance(std::shared_ptr<const Model> model, std::shared_ptr<State> st
 void Instance::require(uint32_t buffer) const {
   const Variable& variable = *variables_[buffer];
   if (variable.initialised) return;
-  throw Error(PF_FAILED_PRECONDITION,
-              text("variable '", variable.name, "' has no value yet; run pf.global_variables_initializer(), restore a "
-                   "checkpoint, or use Session(auto_init=True)"));
+  throw Error(PF_FAILED_PRECONDITION, text("variable '", variable.name,
+                                           "' has no value yet; run pf.global_variables_initializer(), restore a "
+                                           "checkpoint, or use Session(auto_init=True)"));
 }
 
 bool Instance::is_current(const Prepare& prepare) const {

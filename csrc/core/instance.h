@@ -42,7 +42,7 @@ class Instance {
   std::vector<Memory> prepared_;
   std::vector<void*> buffers_;
   std::mutex mutex_;
-  std::vector<Made> made_;                       // by body
+  std::vector<Made> made_;                     // by body
   std::vector<std::atomic<uint64_t>> epochs_;  // by entry: the State's epoch at which all was well
 };
 

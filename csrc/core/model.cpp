@@ -84,7 +84,9 @@ Model::Model(Plan plan, std::span<const Constant> constants, std::shared_ptr<voi
   prepare();
 }
 
-Model::~Model() { unprepare(); }
+Model::~Model() {
+  unprepare();
+}
 
 void Model::place_buffers(std::span<const Constant> constants) {
   const size_t buffers = plan_.buffers.size();
@@ -105,14 +107,16 @@ void Model::place_buffers(std::span<const Constant> constants) {
     if (is_new) backend->second = Registry::instance().get(buffer.backend);
     memory_[index] = backend->second->host_memory ? nullptr : backend->second;
     if (memory_[index] && (buffer.kind == Kind::Input || buffer.kind == Kind::Output)) {
-      throw Error(PF_UNIMPLEMENTED, text("buffer ", index, ": inputs and outputs are host memory, not ", buffer.backend));
+      throw Error(PF_UNIMPLEMENTED,
+                  text("buffer ", index, ": inputs and outputs are host memory, not ", buffer.backend));
     }
     auto space = std::find(spaces_.begin(), spaces_.end(), memory_[index]);
     space_[index] = static_cast<uint32_t>(space - spaces_.begin());
     if (space == spaces_.end()) spaces_.push_back(memory_[index]);
     if (buffer.kind != Kind::Constant) continue;
     if (next == constants.size()) {
-      throw Error(PF_INVALID_ARGUMENT, text("the plan has more constants than the ", constants.size(), " that came with it"));
+      throw Error(PF_INVALID_ARGUMENT,
+                  text("the plan has more constants than the ", constants.size(), " that came with it"));
     }
     const Constant& constant = constants[next++];
     int64_t bytes;
@@ -120,8 +124,8 @@ void Model::place_buffers(std::span<const Constant> constants) {
         __builtin_mul_overflow(values[buffer.elements], dtype_bytes(buffer.dtype), &bytes) ||
         bytes != static_cast<int64_t>(constant.bytes)) {
       throw Error(PF_INVALID_ARGUMENT,
-                  text("constant ", next - 1, " is ", constant.bytes, " bytes of ", dtype_name(constant.dtype), "; the plan expects ",
-                       values[buffer.elements], " elements of ", dtype_name(buffer.dtype)));
+                  text("constant ", next - 1, " is ", constant.bytes, " bytes of ", dtype_name(constant.dtype),
+                       "; the plan expects ", values[buffer.elements], " elements of ", dtype_name(buffer.dtype)));
     }
     constants_[index] = const_cast<void*>(constant.data);
     if (memory_[index]) {

@@ -40,9 +40,9 @@ struct Item {
   Action action;
   uint32_t first;  // steps [first, first + count) of the body
   uint32_t count;
-  std::vector<Row> rows;           // every size of its views and ints, closed
-  std::vector<uint32_t> waits;     // late symbols that other steps must have defined before
-  std::vector<uint32_t> defines;   // late symbols that its last step gives
+  std::vector<Row> rows;          // every size of its views and ints, closed
+  std::vector<uint32_t> waits;    // late symbols that other steps must have defined before
+  std::vector<uint32_t> defines;  // late symbols that its last step gives
   const pf_backend* backend = nullptr;
   pf_segment segment{};
   void* prepared = nullptr;

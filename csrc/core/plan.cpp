@@ -271,15 +271,18 @@ const char* kind_name(Kind kind) {
 Plan parse_plan(std::span<const uint8_t> bytes) {
   constexpr size_t kHead = kMagicSize + 8;
   if (bytes.size() < kHead || std::memcmp(bytes.data(), kMagic, kMagicSize) != 0) {
-    throw Error(PF_DATA_LOSS, text("these ", bytes.size(), " bytes are no plan; expected what Plan.to_bytes() made, which "
-                                   "starts with ", kMagic));
+    throw Error(PF_DATA_LOSS, text("these ", bytes.size(),
+                                   " bytes are no plan; expected what Plan.to_bytes() made, which "
+                                   "starts with ",
+                                   kMagic));
   }
   uint32_t version, crc;
   std::memcpy(&version, bytes.data() + kMagicSize, 4);
   std::memcpy(&crc, bytes.data() + kMagicSize + 4, 4);
   if (version > kPlanVersion) {
-    throw Error(PF_FAILED_PRECONDITION, text("the plan has format version ", version, "; this pyflow reads up to version ",
-                                             kPlanVersion, "; use a newer pyflow or compile the plan with this one"));
+    throw Error(PF_FAILED_PRECONDITION,
+                text("the plan has format version ", version, "; this pyflow reads up to version ", kPlanVersion,
+                     "; use a newer pyflow or compile the plan with this one"));
   }
   if (version == 0) throw Error(PF_DATA_LOSS, "the plan's bytes are damaged: format version 0 never was");
   const auto content = bytes.subspan(kHead);

@@ -38,14 +38,15 @@ std::vector<const pf_backend*> Registry::list() const {
 
 void Registry::add(const pf_backend* backend) {
   if (backend->abi != PF_BACKEND_ABI || backend->struct_size < sizeof(pf_backend)) {
-    throw Error(PF_FAILED_PRECONDITION,
-                text("a backend was built for ABI ", backend->abi, " (", backend->struct_size, " bytes); this pyflow has ABI ",
-                     PF_BACKEND_ABI, " (", sizeof(pf_backend), " bytes); build it again with this pyflow's backend.h"));
+    throw Error(PF_FAILED_PRECONDITION, text("a backend was built for ABI ", backend->abi, " (", backend->struct_size,
+                                             " bytes); this pyflow has ABI ", PF_BACKEND_ABI, " (", sizeof(pf_backend),
+                                             " bytes); build it again with this pyflow's backend.h"));
   }
   const bool memory = backend->host_memory || (backend->allocate && backend->release && backend->copy);
   if (!backend->name || !backend->supports || !backend->prepare || !backend->bind || !backend->run || !memory) {
-    throw Error(PF_INVALID_ARGUMENT, "a backend needs a name, supports, prepare, bind and run, and memory functions unless "
-                                     "host_memory is set");
+    throw Error(PF_INVALID_ARGUMENT,
+                "a backend needs a name, supports, prepare, bind and run, and memory functions unless "
+                "host_memory is set");
   }
   if (find(backend->name)) throw Error(PF_INVALID_ARGUMENT, text("there already is a backend '", backend->name, "'"));
   std::lock_guard lock(mutex_);

@@ -11,7 +11,9 @@ namespace {
 constexpr const char* kNames[kSizeOps] = {"", "", "+", "*", "floordiv", "mod", "max", "min", "broadcast", "unless_one"};
 constexpr size_t kDescriptionLength = 160;
 
-bool has_operands(SizeOp op) { return op != SizeOp::Const && op != SizeOp::Symbol; }
+bool has_operands(SizeOp op) {
+  return op != SizeOp::Const && op != SizeOp::Symbol;
+}
 
 }  // namespace
 
@@ -116,7 +118,8 @@ std::string SizeTable::describe(Row root) const {
     } else if (row.op == SizeOp::Add || row.op == SizeOp::Mul) {
       const bool sum = row.op == SizeOp::Add;
       if (sum) result += "(";
-      pending.insert(pending.end(), {{sum ? ")" : "", 0}, {nullptr, b}, {kNames[static_cast<int>(row.op)], 0}, {nullptr, a}});
+      pending.insert(pending.end(),
+                     {{sum ? ")" : "", 0}, {nullptr, b}, {kNames[static_cast<int>(row.op)], 0}, {nullptr, a}});
     } else {
       result += kNames[static_cast<int>(row.op)];
       result += "(";
@@ -154,7 +157,8 @@ SizeValues::State SizeValues::compute(const SizeRow& row, std::span<const Symbol
       if (b == 0) return State::ZeroDivision;
       if (b == -1) {
         if (row.op == SizeOp::Mod) *result = 0;
-        return row.op == SizeOp::FloorDiv && __builtin_sub_overflow(int64_t{0}, a, result) ? State::Overflow : State::Known;
+        return row.op == SizeOp::FloorDiv && __builtin_sub_overflow(int64_t{0}, a, result) ? State::Overflow
+                                                                                           : State::Known;
       }
       const int64_t remainder = a % b;
       const bool down = remainder != 0 && (remainder < 0) != (b < 0);
@@ -195,8 +199,8 @@ void SizeValues::fail(Row row) const {
   const std::string expression = table_->describe(row);
   switch (states_[row]) {
     case State::Overflow:
-      throw Error(PF_INVALID_ARGUMENT, text("the size ", expression, " is beyond 64 bits for ", values_[cell.a], " and ",
-                                            values_[cell.b]));
+      throw Error(PF_INVALID_ARGUMENT,
+                  text("the size ", expression, " is beyond 64 bits for ", values_[cell.a], " and ", values_[cell.b]));
     case State::ZeroDivision:
       throw Error(PF_INVALID_ARGUMENT, text("the size ", expression, " divides ", values_[cell.a], " by zero"));
     case State::Mismatch:

@@ -59,7 +59,8 @@ class SizeTable {
 
 class SizeValues {
  public:
-  explicit SizeValues(const SizeTable& table) : table_(&table), values_(table.rows.size()), states_(table.rows.size()) {}
+  explicit SizeValues(const SizeTable& table)
+      : table_(&table), values_(table.rows.size()), states_(table.rows.size()) {}
 
   // Evaluates `closed` (from SizeTable::closure). A row that cannot be computed says so when it is read.
   void evaluate(std::span<const Row> closed, std::span<const SymbolValue> symbols);

@@ -19,7 +19,8 @@ size_t bytes_of(const std::string& name, int32_t dtype, std::span<const int64_t>
   int64_t bytes = dtype_bytes(dtype);
   for (int64_t dim : dims) {
     if (dim < 0 || __builtin_mul_overflow(bytes, dim, &bytes)) {
-      throw Error(PF_INVALID_ARGUMENT, text("variable '", name, "': ", type_text(dtype, dims), " is no size in memory"));
+      throw Error(PF_INVALID_ARGUMENT,
+                  text("variable '", name, "': ", type_text(dtype, dims), " is no size in memory"));
     }
   }
   return static_cast<size_t>(bytes);
@@ -27,11 +28,14 @@ size_t bytes_of(const std::string& name, int32_t dtype, std::span<const int64_t>
 
 }  // namespace
 
-size_t Variable::bytes() const { return bytes_of(name, dtype, dims); }
+size_t Variable::bytes() const {
+  return bytes_of(name, dtype, dims);
+}
 
 std::shared_ptr<Variable> State::declare(const std::string& name, int32_t dtype, std::span<const int64_t> dims,
                                          const pf_backend* backend) {
-  if (!is_dtype(dtype)) throw Error(PF_INVALID_ARGUMENT, text("variable '", name, "': dtype code ", dtype, " is unknown"));
+  if (!is_dtype(dtype))
+    throw Error(PF_INVALID_ARGUMENT, text("variable '", name, "': dtype code ", dtype, " is unknown"));
   std::lock_guard lock(table_mutex_);
   auto found = table_.find(name);
   if (found != table_.end()) {
@@ -70,9 +74,9 @@ void State::set(Variable& variable, const void* data) {
 
 void State::get(const Variable& variable, void* data) const {
   if (!variable.initialised) {
-    throw Error(PF_FAILED_PRECONDITION,
-                text("variable '", variable.name, "' has no value yet; run pf.global_variables_initializer(), restore a "
-                     "checkpoint, or use Session(auto_init=True)"));
+    throw Error(PF_FAILED_PRECONDITION, text("variable '", variable.name,
+                                             "' has no value yet; run pf.global_variables_initializer(), restore a "
+                                             "checkpoint, or use Session(auto_init=True)"));
   }
   copy_memory(nullptr, data, variable.memory.backend(), variable.memory.data(), variable.bytes());
 }
@@ -86,8 +90,9 @@ void State::wrote(Variable& variable) {
 StateLock::StateLock(State& state, bool writes) : state_(state), writes_(writes) {
   for (StateLock* lock = innermost; lock; lock = lock->outer_) {
     if (&lock->state_ == &state) {
-      throw Error(PF_FAILED_PRECONDITION, "a step of a run cannot use the State of that run; pass the value to the step as "
-                                          "an input, or give the inner run its own State");
+      throw Error(PF_FAILED_PRECONDITION,
+                  "a step of a run cannot use the State of that run; pass the value to the step as "
+                  "an input, or give the inner run its own State");
     }
   }
   owns_ = writes ? state.mutex_.try_lock() : state.mutex_.try_lock_shared();

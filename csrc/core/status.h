@@ -12,7 +12,8 @@ namespace pf {
 
 class Error : public std::exception {
  public:
-  Error(pf_code code, std::string message, int64_t step = -1) : code_(code), step_(step), message_(std::move(message)) {}
+  Error(pf_code code, std::string message, int64_t step = -1)
+      : code_(code), step_(step), message_(std::move(message)) {}
 
   pf_code code() const { return code_; }
   // The step that failed, counted over all bodies of the plan; -1 if it is not about one step.

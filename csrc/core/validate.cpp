@@ -40,20 +40,25 @@ class Validator {
 
  private:
   void buffers() {
-    std::vector<const std::string*> memory(plan_.slots <= plan_.buffers.size() ? plan_.slots : 0);
+    if (plan_.slots > plan_.buffers.size()) {
+      bad("the head", text("has ", plan_.slots, " slots for ", plan_.buffers.size(), " buffers"));
+    }
+    std::vector<const std::string*> memory(plan_.slots);
     for (size_t index = 0; index < plan_.buffers.size(); ++index) {
       const Buffer& buffer = plan_.buffers[index];
       const std::string where = text("buffer ", index);
       if (buffer.slot < -1) bad(where, "has a negative slot");
       if (buffer.slot >= 0) {
         if (buffer.kind != Kind::Temporary) bad(where, text("is ", kind_name(buffer.kind), " and has a slot"));
-        if (static_cast<size_t>(buffer.slot) >= memory.size()) bad(where, text("has slot ", buffer.slot, " of ", plan_.slots));
+        if (static_cast<size_t>(buffer.slot) >= memory.size())
+          bad(where, text("has slot ", buffer.slot, " of ", plan_.slots));
         const std::string*& owner = memory[buffer.slot];
         if (owner && *owner != buffer.backend) bad(where, "shares a slot with a buffer of another backend's memory");
         owner = &buffer.backend;
       }
       if (buffer.kind == Kind::Variable && buffer.name.empty()) bad(where, "is a variable without a name");
-      const bool fixed = buffer.kind == Kind::Constant || buffer.kind == Kind::Variable || buffer.kind == Kind::Prepared;
+      const bool fixed =
+          buffer.kind == Kind::Constant || buffer.kind == Kind::Variable || buffer.kind == Kind::Prepared;
       if (fixed && !plan_.sizes.is_constant(buffer.elements)) {
         bad(where, text("is ", kind_name(buffer.kind), " and its size ", plan_.sizes.describe(buffer.elements),
                         " depends on what is fed"));
@@ -62,9 +67,11 @@ class Validator {
   }
 
   const Buffer& view(const std::string& where, const View& view) {
-    if (view.buffer >= plan_.buffers.size()) bad(where, text("names buffer ", view.buffer, " of ", plan_.buffers.size()));
+    if (view.buffer >= plan_.buffers.size())
+      bad(where, text("names buffer ", view.buffer, " of ", plan_.buffers.size()));
     const Buffer& buffer = plan_.buffers[view.buffer];
-    if (view.dims.size() > PF_MAX_NDIM) bad(where, text("has ", view.dims.size(), " dims; at most ", PF_MAX_NDIM, " are known"));
+    if (view.dims.size() > PF_MAX_NDIM)
+      bad(where, text("has ", view.dims.size(), " dims; at most ", PF_MAX_NDIM, " are known"));
     if (view.dims.size() != view.strides.size()) bad(where, "has another number of dims than of strides");
     if (buffer.kind != Kind::Temporary && dtype_bytes(view.dtype) != dtype_bytes(buffer.dtype)) {
       bad(where, text("reads ", dtype_name(view.dtype), " from a ", kind_name(buffer.kind), " buffer of ",
@@ -78,7 +85,8 @@ class Validator {
     for (size_t index = 0; index < program.instrs.size(); ++index) {
       const Instr& instr = program.instrs[index];
       if (instr.op.empty()) bad(where, text("has an instruction ", index, " without a name"));
-      if (instr.args.size() > std::size(pf_instr{}.args)) bad(where, text("has an instruction ", index, " of too many arguments"));
+      if (instr.args.size() > std::size(pf_instr{}.args))
+        bad(where, text("has an instruction ", index, " of too many arguments"));
       for (int32_t arg : instr.args) {
         if (arg < 0 || static_cast<size_t>(arg) >= inputs + index) {
           bad(where, text("has an instruction ", index, " that reads register ", arg, " before it is written"));
@@ -106,7 +114,8 @@ class Validator {
     }
     for (const Program& each : step.programs) program(full, each);
     for (uint32_t symbol : step.defines) {
-      if (!plan_.sizes.symbols[symbol].late) bad(full, text("defines '", plan_.sizes.symbols[symbol].name, "', which is fed"));
+      if (!plan_.sizes.symbols[symbol].late)
+        bad(full, text("defines '", plan_.sizes.symbols[symbol].name, "', which is fed"));
     }
     if (step.bodies.size() != bodies) bad(full, text("has ", step.bodies.size(), " bodies; expected ", bodies));
     for (uint32_t body : step.bodies) {
@@ -213,7 +222,8 @@ class Validator {
     for (uint32_t buffer : entry.reads) variable(where, buffer);
     if (entry.body >= plan_.bodies.size()) bad(where, text("names body ", entry.body, " of ", plan_.bodies.size()));
     for (const Prepare& prepare : entry.prepares) {
-      if (prepare.body >= plan_.bodies.size()) bad(where, text("prepares by body ", prepare.body, ", which is not there"));
+      if (prepare.body >= plan_.bodies.size())
+        bad(where, text("prepares by body ", prepare.body, ", which is not there"));
       for (uint32_t buffer : prepare.sources) variable(where, buffer);
       for (uint32_t buffer : prepare.results) {
         if (buffer >= plan_.buffers.size() || plan_.buffers[buffer].kind != Kind::Prepared) {
@@ -231,25 +241,30 @@ class Validator {
     }
     for (const Commit& commit : entry.commits) {
       const Kind kind = plan_.buffers[commit.source.buffer].kind;
-      if ((kind == Kind::Input && !fed[commit.source.buffer]) || (kind == Kind::Output && !given[commit.source.buffer])) {
+      if ((kind == Kind::Input && !fed[commit.source.buffer]) ||
+          (kind == Kind::Output && !given[commit.source.buffer])) {
         bad(where, text("commits an ", kind_name(kind), " that is not its own"));
       }
-      if (kind == Kind::Prepared && !prepared[commit.source.buffer]) bad(where, "commits a buffer that nothing prepares");
+      if (kind == Kind::Prepared && !prepared[commit.source.buffer])
+        bad(where, "commits a buffer that nothing prepares");
     }
   }
 
   // Every buffer that a body touches must have memory in this entry, and may be written only where that is meant.
-  void reach(const std::string& where, uint32_t root, const std::vector<uint8_t>& fed, const std::vector<uint8_t>& given,
-             const std::vector<uint8_t>& prepared, const std::vector<uint32_t>& results, bool writes_variables) {
+  void reach(const std::string& where, uint32_t root, const std::vector<uint8_t>& fed,
+             const std::vector<uint8_t>& given, const std::vector<uint8_t>& prepared,
+             const std::vector<uint32_t>& results, bool writes_variables) {
     auto check = [&](uint32_t body, const View& view, bool write) {
       const Buffer& buffer = plan_.buffers[view.buffer];
       const std::string what = text("touches the ", kind_name(buffer.kind), " buffer ", view.buffer, " in body ", body);
       if (buffer.kind == Kind::Input && (fed.empty() || !fed[view.buffer])) bad(where, what + ", which is not its own");
-      if (buffer.kind == Kind::Output && (given.empty() || !given[view.buffer])) bad(where, what + ", which is not its own");
+      if (buffer.kind == Kind::Output && (given.empty() || !given[view.buffer]))
+        bad(where, what + ", which is not its own");
       if (buffer.kind == Kind::Variable && write && !writes_variables) bad(where, what + " and writes it");
       if (buffer.kind == Kind::Prepared) {
         if (!prepared[view.buffer]) bad(where, what + ", which nothing prepares");
-        if (write && std::find(results.begin(), results.end(), view.buffer) == results.end()) bad(where, what + " and writes it");
+        if (write && std::find(results.begin(), results.end(), view.buffer) == results.end())
+          bad(where, what + " and writes it");
       }
     };
     for (uint32_t body : plan_.reachable(root)) {
@@ -265,7 +280,9 @@ class Validator {
 
 }  // namespace
 
-void validate_plan(Plan& plan) { Validator(plan).run(); }
+void validate_plan(Plan& plan) {
+  Validator(plan).run();
+}
 
 std::vector<uint32_t> Plan::reachable(uint32_t body) const {
   std::vector<uint8_t> seen(bodies.size());

@@ -37,20 +37,23 @@ int32_t dtype_code(PyObject* given) {
   return -1;
 }
 
-bool is_array(PyObject* object) { return numpy().PyArray_Check_(object); }
+bool is_array(PyObject* object) {
+  return numpy().PyArray_Check_(object);
+}
 
 bool is_plain_array(PyObject* object, PyObject* dtype) {
   if (Py_TYPE(object) != numpy().PyArray_Type_) return false;
   const ArrayFields* fields = array_fields(object);
   constexpr int kFlags = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;
-  return (fields->flags & kFlags) == kFlags && (fields->descr == dtype || numpy().PyArray_EquivTypes_(fields->descr, dtype));
+  return (fields->flags & kFlags) == kFlags &&
+         (fields->descr == dtype || numpy().PyArray_EquivTypes_(fields->descr, dtype));
 }
 
 PyObject* new_array(int32_t dtype, std::span<const int64_t> dims) {
   PyObject* descr = numpy_dtype(dtype);
   Py_INCREF(descr);
-  PyObject* array = numpy().PyArray_NewFromDescr_(numpy().PyArray_Type_, descr, static_cast<int>(dims.size()), dims.data(),
-                                                  nullptr, nullptr, 0, nullptr);
+  PyObject* array = numpy().PyArray_NewFromDescr_(numpy().PyArray_Type_, descr, static_cast<int>(dims.size()),
+                                                  dims.data(), nullptr, nullptr, 0, nullptr);
   if (!array) throw py::error_already_set();
   return array;
 }
@@ -61,8 +64,8 @@ py::object view_array(const pf_view& view, bool writeable) {
   PyObject* descr = numpy_dtype(view.dtype);
   Py_INCREF(descr);
   const int flags = Api::NPY_ARRAY_ALIGNED_ | (writeable ? Api::NPY_ARRAY_WRITEABLE_ : 0);
-  PyObject* array = numpy().PyArray_NewFromDescr_(numpy().PyArray_Type_, descr, view.ndim, view.dims, strides, view.data, flags,
-                                                  nullptr);
+  PyObject* array = numpy().PyArray_NewFromDescr_(numpy().PyArray_Type_, descr, view.ndim, view.dims, strides,
+                                                  view.data, flags, nullptr);
   if (!array) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(array);
 }

@@ -21,7 +21,9 @@ PyObject* numpy_dtype(int32_t code);
 // The pyflow dtype of a numpy dtype object, -1 if it has none or another byte order.
 int32_t dtype_code(PyObject* numpy_dtype);
 
-inline ArrayFields* array_fields(PyObject* array) { return reinterpret_cast<ArrayFields*>(array); }
+inline ArrayFields* array_fields(PyObject* array) {
+  return reinterpret_cast<ArrayFields*>(array);
+}
 bool is_array(PyObject* object);
 // Exact class, this dtype, aligned and C-contiguous: what a feed must be.
 bool is_plain_array(PyObject* object, PyObject* numpy_dtype);

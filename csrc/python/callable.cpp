@@ -120,8 +120,9 @@ py::object Callable::feed(size_t index, PyObject* given) const {
                                   ", which is no C-contiguous ", dtype_name(port.view.dtype), " array of ndim ",
                                   port.view.dims.size(), "; this is a bug of pyflow"));
   }
-  throw Error(PF_INVALID_ARGUMENT, text("input '", port.name, "' is ", describe_object(given), "; expected a C-contiguous ",
-                                        dtype_name(port.view.dtype), " array of ndim ", port.view.dims.size()));
+  throw Error(PF_INVALID_ARGUMENT,
+              text("input '", port.name, "' is ", describe_object(given), "; expected a C-contiguous ",
+                   dtype_name(port.view.dtype), " array of ndim ", port.view.dims.size()));
 }
 
 PyObject* Callable::checked_call(PyObject* const* arguments, size_t count, const CallOptions* options) {
@@ -223,7 +224,8 @@ void Callable::take_out(Arrays& arrays, const BoundEntry& bound, const CallOptio
   const std::vector<Port>& ports = entry().outputs;
   const py::sequence out = options.out.cast<py::sequence>();
   if (out.size() != ports.size()) {
-    throw Error(PF_INVALID_ARGUMENT, text("out= has ", out.size(), " arrays; expected one (or None) per fetch: ", ports.size()));
+    throw Error(PF_INVALID_ARGUMENT,
+                text("out= has ", out.size(), " arrays; expected one (or None) per fetch: ", ports.size()));
   }
   const SizeTable& sizes = instance_->model().plan().sizes;
   for (size_t index = 0; index < ports.size(); ++index) {
@@ -267,7 +269,8 @@ void Callable::check_overlaps(const Lent& lent, const Arrays& arrays, const Boun
     }
     for (size_t other = 0; other < index; ++other) {
       if (PyObject* before = arrays.result(other)) {
-        check(array_fields(before)->data, bound.outputs[other].bytes, text("the output '", entry.outputs[other].name, "'"));
+        check(array_fields(before)->data, bound.outputs[other].bytes,
+              text("the output '", entry.outputs[other].name, "'"));
       }
     }
     for (uint32_t buffer : bound.binding.root().buffers) {
@@ -288,14 +291,15 @@ py::dict Callable::stats() const {
 py::dict Callable::memory_plan(const py::sequence& given) {
   const std::vector<Port>& ports = entry().inputs;
   if (given.size() != ports.size()) {
-    throw Error(PF_INVALID_ARGUMENT, text("entry '", entry().name, "' takes ", ports.size(), " inputs; got dims of ", given.size()));
+    throw Error(PF_INVALID_ARGUMENT,
+                text("entry '", entry().name, "' takes ", ports.size(), " inputs; got dims of ", given.size()));
   }
   std::vector<int64_t> dims;
   for (size_t index = 0; index < ports.size(); ++index) {
     const auto each = py::cast<std::vector<int64_t>>(given[index]);
     if (each.size() != ports[index].view.dims.size()) {
-      throw Error(PF_INVALID_ARGUMENT, text("input '", ports[index].name, "' has ndim ", ports[index].view.dims.size(), "; got ",
-                                            each.size()));
+      throw Error(PF_INVALID_ARGUMENT, text("input '", ports[index].name, "' has ndim ", ports[index].view.dims.size(),
+                                            "; got ", each.size()));
     }
     dims.insert(dims.end(), each.begin(), each.end());
   }

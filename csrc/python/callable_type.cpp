@@ -12,12 +12,13 @@ namespace pf {
 namespace {
 
 struct Object {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   Callable* callable;
 };
 
-Callable& callable_of(PyObject* self) { return *reinterpret_cast<Object*>(self)->callable; }
+Callable& callable_of(PyObject* self) {
+  return *reinterpret_cast<Object*>(self)->callable;
+}
 
 // Runs `body`; turns what it throws into a Python error and nullptr.
 template <typename Body>
@@ -100,12 +101,13 @@ PyObject* run(PyObject* self, PyObject* arguments, PyObject* keywords) {
   constexpr const char* kNames[] = {"inputs", "out", "cancel", "deadline_ns", "observer", nullptr};
   PyObject *inputs, *out = Py_None, *cancel = Py_None, *observer = Py_None;
   long long deadline = 0;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|OOLO", const_cast<char**>(kNames), &inputs, &out, &cancel, &deadline,
-                                   &observer)) {
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|OOLO", const_cast<char**>(kNames), &inputs, &out, &cancel,
+                                   &deadline, &observer)) {
     return nullptr;
   }
   return guarded([&] {
-    const auto sequence = py::reinterpret_steal<py::object>(PySequence_Fast(inputs, "inputs must be a sequence of arrays"));
+    const auto sequence =
+        py::reinterpret_steal<py::object>(PySequence_Fast(inputs, "inputs must be a sequence of arrays"));
     if (!sequence) throw py::error_already_set();
     CallOptions options;
     options.out = py::reinterpret_borrow<py::object>(out);
@@ -134,22 +136,27 @@ PyObject* memory_plan(PyObject* self, PyObject* dims) {
 PyMethodDef methods[] = {
     {"run", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(run)), METH_VARARGS | METH_KEYWORDS,
      "run(inputs, out=None, cancel=None, deadline_ns=0, observer=None) -> tuple of arrays\n\n"
-     "out: per output an array to write into, or None. cancel: a Cancel, or the address of an int32. deadline_ns: on the\n"
-     "clock of time.monotonic_ns. observer(step, kernel, origin, inputs, outputs, begin_ns, end_ns) after every step; its\n"
+     "out: per output an array to write into, or None. cancel: a Cancel, or the address of an int32. deadline_ns: on "
+     "the\n"
+     "clock of time.monotonic_ns. observer(step, kernel, origin, inputs, outputs, begin_ns, end_ns) after every step; "
+     "its\n"
      "arrays are right only during the call."},
     {"memory_plan", memory_plan, METH_O,
      "memory_plan(dims of every input) -> dict: peak and scratch bytes, spaces, and a row per buffer."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef properties[] = {{"stats", stats, nullptr, "dict: runs, binds.", nullptr}, {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef properties[] = {{"stats", stats, nullptr, "dict: runs, binds.", nullptr},
+                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(Object, vectorcall), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
 
 constexpr char kDoc[] =
     "Callable(model, entry, state, threads, coerce=None, fail=None, options=None)\n\n"
-    "Called with one array per input it returns a tuple of new arrays. coerce(index, object) makes the array for an input\n"
-    "that is not a C-contiguous array of the right dtype and ndim. fail(exception) may give another exception to raise.\n"
+    "Called with one array per input it returns a tuple of new arrays. coerce(index, object) makes the array for an "
+    "input\n"
+    "that is not a C-contiguous array of the right dtype and ndim. fail(exception) may give another exception to "
+    "raise.\n"
     "options: release_gil_above_us, the estimated run time above which the GIL is let go (20).";
 
 PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(kDoc)},

@@ -44,7 +44,8 @@ py::object get(State& state, const std::string& name) {
 }
 
 void set(State& state, const std::string& name, const py::object& value) {
-  if (!is_array(value.ptr())) throw py::type_error("a variable is set to a numpy array, not " + describe_object(value.ptr()));
+  if (!is_array(value.ptr()))
+    throw py::type_error("a variable is set to a numpy array, not " + describe_object(value.ptr()));
   const ArrayFields* fields = array_fields(value.ptr());
   const int32_t dtype = dtype_code(fields->descr);
   if (dtype < 0 || !is_plain_array(value.ptr(), numpy_dtype(dtype))) {
@@ -53,8 +54,7 @@ void set(State& state, const std::string& name, const py::object& value) {
   }
   const std::vector<int64_t> dims(fields->dimensions, fields->dimensions + fields->nd);
   const std::shared_ptr<Variable> found = state.find(name);
-  const std::shared_ptr<Variable> target =
-      state.declare(name, dtype, dims, found ? found->memory.backend() : nullptr);
+  const std::shared_ptr<Variable> target = state.declare(name, dtype, dims, found ? found->memory.backend() : nullptr);
   const Access access(state, true);
   state.set(*target, fields->data);
 }
@@ -66,8 +66,9 @@ std::shared_ptr<Model> make_model(const py::bytes& plan, const py::list& arrays)
   py::list kept;
   for (const py::handle& array : arrays) {
     const int32_t dtype = is_array(array.ptr()) ? dtype_code(array_fields(array.ptr())->descr) : -1;
-    if (dtype < 0) throw Error(PF_INVALID_ARGUMENT, text("constant ", constants.size(), " is ", describe_object(array.ptr()),
-                                                         "; expected an array of a dtype that pyflow knows"));
+    if (dtype < 0)
+      throw Error(PF_INVALID_ARGUMENT, text("constant ", constants.size(), " is ", describe_object(array.ptr()),
+                                            "; expected an array of a dtype that pyflow knows"));
     py::object plain = py::reinterpret_borrow<py::object>(array);
     if (!is_plain_array(array.ptr(), numpy_dtype(dtype))) plain = plain.attr("copy")("C");
     const auto bytes_of_array = plain.attr("nbytes").cast<size_t>();
@@ -89,14 +90,16 @@ using EncodedProgram = std::tuple<std::vector<int32_t>, std::vector<EncodedInstr
 
 std::pair<bool, std::string> supports(const std::string& backend, const std::string& kernel, const Operands& inputs,
                                       const Operands& outputs, const std::vector<std::optional<int64_t>>& ints,
-                                      const std::vector<double>& floats, const std::vector<EncodedProgram>& programs) {
+                                      const std::vector<double>& floats, const std::vector<EncodedProgram>& programs,
+                                      size_t defines) {
   SizeTable sizes;
   sizes.symbols.push_back({"unknown", 0, -1, false});
   Step step{};
   step.kernel = kernel;
   auto operands = [](const Operands& rows, std::vector<View>& views) {
     for (const auto& [dtype, ndim] : rows) {
-      if (!is_dtype(dtype) || ndim < 0 || ndim > PF_MAX_NDIM) throw py::value_error("an operand is (dtype code, ndim up to 16)");
+      if (!is_dtype(dtype) || ndim < 0 || ndim > PF_MAX_NDIM)
+        throw py::value_error("an operand is (dtype code, ndim up to 16)");
       views.push_back({0, dtype, std::vector<Row>(ndim), std::vector<Row>(ndim), 0});
     }
   };
@@ -108,6 +111,7 @@ std::pair<bool, std::string> supports(const std::string& backend, const std::str
   }
   sizes.validate();
   step.floats = floats;
+  step.defines.assign(defines, 0);
   for (const auto& [registers, instrs, results] : programs) {
     Program& program = step.programs.emplace_back();
     program.inputs = registers;
@@ -130,8 +134,8 @@ struct Cancel {
 }  // namespace
 
 void bind_core(py::module_& module) {
-  py::class_<Model, std::shared_ptr<Model>>(module, "Model",
-                                            "Model(plan_bytes, constants): a plan made ready; immutable, for any thread.")
+  py::class_<Model, std::shared_ptr<Model>>(
+      module, "Model", "Model(plan_bytes, constants): a plan made ready; immutable, for any thread.")
       .def(py::init(&make_model), py::arg("plan"), py::arg("constants") = py::list())
       .def_property_readonly("entries", [](const Model& model) {
         std::vector<std::string> names;
@@ -141,39 +145,47 @@ void bind_core(py::module_& module) {
   py::class_<State, std::shared_ptr<State>>(module, "State", "The values of variables, by name.")
       .def(py::init<>())
       .def("names", &State::names, "Of all variables, also those without a value.")
-      .def("declare",
-           [](State& state, const std::string& name, int32_t dtype, const std::vector<int64_t>& dims) {
-             state.declare(name, dtype, dims);
-           },
-           py::arg("name"), py::arg("dtype"), py::arg("dims"), "Makes room for a variable; again with another type is an error.")
-      .def("has",
-           [](State& state, const std::string& name) {
-             const std::shared_ptr<Variable> found = state.find(name);
-             if (!found) return false;
-             const Access access(state, false);
-             return found->initialised;
-           },
-           "Has it a value?")
+      .def(
+          "declare",
+          [](State& state, const std::string& name, int32_t dtype, const std::vector<int64_t>& dims) {
+            state.declare(name, dtype, dims);
+          },
+          py::arg("name"), py::arg("dtype"), py::arg("dims"),
+          "Makes room for a variable; again with another type is an error.")
+      .def(
+          "has",
+          [](State& state, const std::string& name) {
+            const std::shared_ptr<Variable> found = state.find(name);
+            if (!found) return false;
+            const Access access(state, false);
+            return found->initialised;
+          },
+          "Has it a value?")
       .def("get", &get, "A copy of the value.")
       .def("set", &set, "Copies a C-contiguous array in; declares the variable if it is new.")
-      .def("counter",
-           [](State& state, const std::string& name) {
-             const std::shared_ptr<Variable> found = variable(state, name);
-             const Access access(state, false);
-             return found->writes;
-           },
-           "How many times it was written.")
-      .def("type", [](State& state, const std::string& name) {
-        const std::shared_ptr<Variable> found = variable(state, name);
-        return std::make_pair(found->dtype, found->dims);
-      }, "(dtype code, dims).");
+      .def(
+          "counter",
+          [](State& state, const std::string& name) {
+            const std::shared_ptr<Variable> found = variable(state, name);
+            const Access access(state, false);
+            return found->writes;
+          },
+          "How many times it was written.")
+      .def(
+          "type",
+          [](State& state, const std::string& name) {
+            const std::shared_ptr<Variable> found = variable(state, name);
+            return std::make_pair(found->dtype, found->dims);
+          },
+          "(dtype code, dims).");
   py::class_<Threads, std::shared_ptr<Threads>>(
-      module, "Threads", "Threads(n=0, executor=0): n of our own (0: as many as CPUs), or those of a host's pf_executor.")
+      module, "Threads",
+      "Threads(n=0, executor=0): n of our own (0: as many as CPUs), or those of a host's pf_executor.")
       .def(py::init([](int32_t threads, uintptr_t executor) {
              const auto* host = reinterpret_cast<const pf_executor*>(executor);
              if (host && host->struct_size < sizeof(pf_executor)) {
-               throw Error(PF_FAILED_PRECONDITION, text("the host's pf_executor has ", host->struct_size, " bytes; expected ",
-                                                        sizeof(pf_executor), " or more"));
+               throw Error(PF_FAILED_PRECONDITION, text("the host's pf_executor has ", host->struct_size,
+                                                        " bytes; expected ", sizeof(pf_executor), " or more"));
              }
              return std::make_shared<Threads>(threads, host);
            }),
@@ -192,17 +204,21 @@ void bind_core(py::module_& module) {
   });
   module.def("backend_shares_memory",
              [](const std::string& name) { return Registry::instance().get(name)->host_memory != 0; });
-  module.def("load_plugin", [](const std::string& path) { return Registry::instance().load_plugin(path); },
-             "Opens a shared library; returns the names of the backends and kernels that it added.");
-  module.def("register_host_backend", &register_host_backend, py::arg("name"), py::arg("supports"), py::arg("run"),
-             "supports(kernel, inputs, outputs, ints, floats, programs) -> bool or (bool, why), operands as (dtype code, ndim); "
-             "run(kernel, text, inputs, outputs, ints, floats, programs) -> the sizes that the step defines, if any. Arrays "
-             "are right only during the call.");
-  module.def("supports", &supports, py::arg("backend"), py::arg("kernel"), py::arg("inputs"), py::arg("outputs"),
-             py::arg("ints") = std::vector<std::optional<int64_t>>{}, py::arg("floats") = std::vector<double>{},
-             py::arg("programs") = std::vector<EncodedProgram>{},
-             "(bool, why) for a step: operands as (dtype code, ndim), unknown ints as None, programs as (input dtype codes, "
-             "[(op, dtype code, args, imm)], output registers).");
+  module.def(
+      "load_plugin", [](const std::string& path) { return Registry::instance().load_plugin(path); },
+      "Opens a shared library; returns the names of the backends and kernels that it added.");
+  module.def(
+      "register_host_backend", &register_host_backend, py::arg("name"), py::arg("supports"), py::arg("run"),
+      "supports(kernel, inputs, outputs, ints, floats, programs) -> bool or (bool, why), operands as (dtype code, "
+      "ndim); "
+      "run(kernel, text, inputs, outputs, ints, floats, programs) -> the sizes that the step defines, if any. Arrays "
+      "are right only during the call.");
+  module.def(
+      "supports", &supports, py::arg("backend"), py::arg("kernel"), py::arg("inputs"), py::arg("outputs"),
+      py::arg("ints") = std::vector<std::optional<int64_t>>{}, py::arg("floats") = std::vector<double>{},
+      py::arg("programs") = std::vector<EncodedProgram>{}, py::arg("defines") = 0,
+      "(bool, why) for a step: operands as (dtype code, ndim), unknown ints as None, programs as (input dtype codes, "
+      "[(op, dtype code, args, imm)], output registers), defines as the number of sizes that it gives.");
 }
 
 }  // namespace pf

@@ -13,12 +13,16 @@ struct Row {
   const char* name;
 };
 
-constexpr Row kClasses[] = {
-    {PF_INVALID_ARGUMENT, "InvalidArgumentError"}, {PF_OUT_OF_RANGE, "OutOfRangeError"},
-    {PF_FAILED_PRECONDITION, "FailedPreconditionError"}, {PF_NOT_FOUND, "NotFoundError"},
-    {PF_UNIMPLEMENTED, "UnimplementedError"}, {PF_RESOURCE_EXHAUSTED, "ResourceExhaustedError"},
-    {PF_DEADLINE_EXCEEDED, "DeadlineExceededError"}, {PF_CANCELLED, "CancelledError"},
-    {PF_DATA_LOSS, "DataLossError"}, {PF_INTERNAL, "InternalError"}};
+constexpr Row kClasses[] = {{PF_INVALID_ARGUMENT, "InvalidArgumentError"},
+                            {PF_OUT_OF_RANGE, "OutOfRangeError"},
+                            {PF_FAILED_PRECONDITION, "FailedPreconditionError"},
+                            {PF_NOT_FOUND, "NotFoundError"},
+                            {PF_UNIMPLEMENTED, "UnimplementedError"},
+                            {PF_RESOURCE_EXHAUSTED, "ResourceExhaustedError"},
+                            {PF_DEADLINE_EXCEEDED, "DeadlineExceededError"},
+                            {PF_CANCELLED, "CancelledError"},
+                            {PF_DATA_LOSS, "DataLossError"},
+                            {PF_INTERNAL, "InternalError"}};
 
 const char* class_name(pf_code code) {
   for (const Row& row : kClasses) {
@@ -43,10 +47,10 @@ pf_code code_of_exception(PyObject* exception) {
     if (PyObject_IsInstance(exception, errors.attr(row.name).ptr()) == 1) return row.code;
   }
   const std::pair<PyObject*, pf_code> builtins[] = {
-      {PyExc_IndexError, PF_OUT_OF_RANGE},     {PyExc_KeyError, PF_NOT_FOUND},
-      {PyExc_ValueError, PF_INVALID_ARGUMENT}, {PyExc_TypeError, PF_INVALID_ARGUMENT},
+      {PyExc_IndexError, PF_OUT_OF_RANGE},           {PyExc_KeyError, PF_NOT_FOUND},
+      {PyExc_ValueError, PF_INVALID_ARGUMENT},       {PyExc_TypeError, PF_INVALID_ARGUMENT},
       {PyExc_NotImplementedError, PF_UNIMPLEMENTED}, {PyExc_MemoryError, PF_RESOURCE_EXHAUSTED},
-      {PyExc_TimeoutError, PF_DEADLINE_EXCEEDED}, {PyExc_StopIteration, PF_OUT_OF_RANGE}};
+      {PyExc_TimeoutError, PF_DEADLINE_EXCEEDED},    {PyExc_StopIteration, PF_OUT_OF_RANGE}};
   for (const auto& [type, code] : builtins) {
     if (PyErr_GivenExceptionMatches(exception, type)) return code;
   }

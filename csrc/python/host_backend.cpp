@@ -62,7 +62,8 @@ py::list floats_of(const pf_step& step) {
 
 py::list operands_of(const pf_operand* operands, int32_t count) {
   py::list result;
-  for (int32_t index = 0; index < count; ++index) result.append(py::make_tuple(operands[index].dtype, operands[index].ndim));
+  for (int32_t index = 0; index < count; ++index)
+    result.append(py::make_tuple(operands[index].dtype, operands[index].ndim));
   return result;
 }
 
@@ -137,7 +138,8 @@ pf_code bind(void*, void* prepared, const pf_step_sizes* sizes, void** bound, pf
   for (size_t index = 0; index < steps.size(); ++index) {
     auto add = [&](const pf_place* places, const pf_operand* operands, int32_t count) {
       for (int32_t each = 0; each < count; ++each) {
-        made->views.push_back({nullptr, places[each].dims, places[each].strides, operands[each].ndim, operands[each].dtype});
+        made->views.push_back(
+            {nullptr, places[each].dims, places[each].strides, operands[each].ndim, operands[each].dtype});
       }
     };
     add(sizes[index].inputs, steps[index].inputs, steps[index].ninputs);
@@ -148,7 +150,9 @@ pf_code bind(void*, void* prepared, const pf_step_sizes* sizes, void** bound, pf
   return PF_OK;
 }
 
-void unbind(void*, void* bound) { delete static_cast<HostBound*>(bound); }
+void unbind(void*, void* bound) {
+  delete static_cast<HostBound*>(bound);
+}
 
 bool is_past(int64_t deadline) {
   timespec time;
@@ -163,15 +167,14 @@ pf_code stop(pf_code code, const char* message, pf_error* error) {
 
 pf_code run_step(HostBackend& host, const HostStep& values, const pf_call& call, pf_error* error) {
   return with_python(error, [&] {
-    const py::object defined =
-        host.run(values.kernel, values.text, view_arrays(call.inputs, call.step->ninputs, false),
-                 view_arrays(call.outputs, call.step->noutputs, true), ints_of(call.ints, call.step->nints), values.floats,
-                 values.programs);
+    const py::object defined = host.run(values.kernel, values.text, view_arrays(call.inputs, call.step->ninputs, false),
+                                        view_arrays(call.outputs, call.step->noutputs, true),
+                                        ints_of(call.ints, call.step->nints), values.floats, values.programs);
     if (call.step->ndefines == 0) return;
     const auto sizes = py::cast<std::vector<int64_t>>(defined);
     if (sizes.size() != static_cast<size_t>(call.step->ndefines)) {
-      throw py::value_error("the step defines " + std::to_string(call.step->ndefines) + " sizes and its function returned " +
-                            std::to_string(sizes.size()));
+      throw py::value_error("the step defines " + std::to_string(call.step->ndefines) +
+                            " sizes and its function returned " + std::to_string(sizes.size()));
     }
     std::copy(sizes.begin(), sizes.end(), call.defines);
   });
@@ -185,7 +188,8 @@ pf_code run(void* self, void* handle, const pf_run* run, pf_error* error) {
     error->step = index;
     if (index <= run->last_cancellable) {
       if (run->cancel && *run->cancel) return stop(PF_CANCELLED, "the run was cancelled", error);
-      if (run->deadline && is_past(run->deadline)) return stop(PF_DEADLINE_EXCEEDED, "the run's deadline passed", error);
+      if (run->deadline && is_past(run->deadline))
+        return stop(PF_DEADLINE_EXCEEDED, "the run's deadline passed", error);
     }
     const pf_step& step = segment.steps[index];
     const pf_step_sizes& sizes = bound.sizes[index];
@@ -238,10 +242,23 @@ StepException take_exception() {
 }
 
 void register_host_backend(const std::string& name, py::object supports_function, py::object run_function) {
-  if (Registry::instance().find(name)) throw Error(PF_INVALID_ARGUMENT, text("there already is a backend '", name, "'"));
+  if (Registry::instance().find(name))
+    throw Error(PF_INVALID_ARGUMENT, text("there already is a backend '", name, "'"));
   auto* host = new HostBackend{name, std::move(supports_function), std::move(run_function), {}};
-  host->backend = {sizeof(pf_backend), PF_BACKEND_ABI, host->name.c_str(), 1,    host,   supports, nullptr, nullptr,
-                   nullptr,            prepare,        unprepare,          bind, unbind, run};
+  host->backend = {sizeof(pf_backend),
+                   PF_BACKEND_ABI,
+                   host->name.c_str(),
+                   1,
+                   host,
+                   supports,
+                   nullptr,
+                   nullptr,
+                   nullptr,
+                   prepare,
+                   unprepare,
+                   bind,
+                   unbind,
+                   run};
   Registry::instance().add(&host->backend);
 }
 

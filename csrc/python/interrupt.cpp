@@ -23,7 +23,9 @@ void on_interrupt(int number, siginfo_t* info, void* context) {
 
 }  // namespace
 
-void set_main_thread(unsigned long identity) { main_thread = identity; }
+void set_main_thread(unsigned long identity) {
+  main_thread = identity;
+}
 
 InterruptScope::InterruptScope(volatile int32_t* cancel) {
   if (static_cast<unsigned long>(pthread_self()) != main_thread) return;
@@ -53,12 +55,15 @@ InterruptScope::~InterruptScope() {
   if (!outer_) {
     // Whoever installed another handler meanwhile (signal.signal in a callback) keeps it.
     struct sigaction current;
-    if (sigaction(SIGINT, nullptr, &current) == 0 && (current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_interrupt) {
+    if (sigaction(SIGINT, nullptr, &current) == 0 && (current.sa_flags & SA_SIGINFO) &&
+        current.sa_sigaction == on_interrupt) {
       sigaction(SIGINT, &python_action, nullptr);
     }
   }
 }
 
-bool InterruptScope::fired() const { return installed_ && signals != before_; }
+bool InterruptScope::fired() const {
+  return installed_ && signals != before_;
+}
 
 }  // namespace pf

@@ -75,7 +75,11 @@ def array(*values: float) -> np.ndarray:
 
 def add_plan(**fields: object) -> Plan:
     x, y, z = view(0, BATCH, 3), view(1, BATCH, 3), view(2, BATCH, 3)
-    buffers = (Buffer(Kind.INPUT, F32, 3 * BATCH), Buffer(Kind.INPUT, F32, 3 * BATCH), Buffer(Kind.OUTPUT, F32, 3 * BATCH))
+    buffers = (
+        Buffer(Kind.INPUT, F32, 3 * BATCH),
+        Buffer(Kind.INPUT, F32, 3 * BATCH),
+        Buffer(Kind.OUTPUT, F32, 3 * BATCH),
+    )
     step = elementwise("add", z, x, y, origin="model.py:12")
     return Plan(buffers, ((step,),), (entry([Port("x", x), Port("y", y)], [Port("z", z)], **fields),))
 
@@ -91,7 +95,9 @@ def test_a_plan_runs_at_any_size_in_range() -> None:
 
 def test_sizes_that_do_not_fit_name_input_axis_and_symbol() -> None:
     run = load(add_plan())
-    with pytest.raises(errors.InvalidArgumentError, match=r"'x' has size 65 on axis 0; expected batch with batch from 1 to 64"):
+    with pytest.raises(
+        errors.InvalidArgumentError, match=r"'x' has size 65 on axis 0; expected batch with batch from 1 to 64"
+    ):
         run(np.zeros((65, 3), np.float32), np.zeros((65, 3), np.float32))
     with pytest.raises(errors.InvalidArgumentError, match=r"'y' has size 2 on axis 0; expected batch = 4"):
         run(np.zeros((4, 3), np.float32), np.zeros((2, 3), np.float32))
@@ -152,7 +158,13 @@ def test_views_with_offsets_and_negative_strides() -> None:
 def test_a_view_that_leaves_its_buffer_is_refused() -> None:
     for bad in (View(0, F32, (3,), (1,), 4), View(0, F32, (3,), (-1,), 1), View(0, F32, (3,), (1 << 62,), 0)):
         buffers = (Buffer(Kind.INPUT, F32, 6), Buffer(Kind.OUTPUT, F32, 3))
-        run = load(Plan(buffers, ((elementwise("neg", view(1, 3), bad),),), (entry([Port("x", view(0, 6))], [Port("y", view(1, 3))]),)))
+        run = load(
+            Plan(
+                buffers,
+                ((elementwise("neg", view(1, 3), bad),),),
+                (entry([Port("x", view(0, 6))], [Port("y", view(1, 3))]),),
+            )
+        )
         with pytest.raises(errors.DataLossError, match="leaves buffer 0, which holds 6"):
             run(np.zeros(6, np.float32))
 
@@ -166,7 +178,11 @@ def counter_plan(*more: Step) -> Plan:
         Buffer(Kind.OUTPUT, F32, 2),
         Buffer(Kind.INPUT, dtypes.bool_, 1),
     )
-    steps = (elementwise("add", view(2, 2), view(0, 2), view(1, 2)), Step("copy", inputs=(view(0, 2),), outputs=(view(3, 2),)), *more)
+    steps = (
+        elementwise("add", view(2, 2), view(0, 2), view(1, 2)),
+        Step("copy", inputs=(view(0, 2),), outputs=(view(3, 2),)),
+        *more,
+    )
     return Plan(
         buffers,
         (steps,),
@@ -182,14 +198,18 @@ def counter_plan(*more: Step) -> Plan:
 
 
 def check_step() -> Step:
-    return Step("assert", inputs=(view(4, dtype=dtypes.bool_),), text="it was not so", origin="train.py:7", fallible=True)
+    return Step(
+        "assert", inputs=(view(4, dtype=dtypes.bool_),), text="it was not so", origin="train.py:7", fallible=True
+    )
 
 
 def test_a_commit_writes_the_variable_and_a_failed_run_leaves_it() -> None:
     state = _core.State()
     run = load(counter_plan(check_step()), state)
     yes, no = np.array(True), np.array(False)
-    with pytest.raises(errors.FailedPreconditionError, match="variable 'w' has no value yet.*global_variables_initializer"):
+    with pytest.raises(
+        errors.FailedPreconditionError, match=r"variable 'w' has no value yet.*global_variables_initializer"
+    ):
         run(array(1, 2), yes)
     state.set("w", array(10, 20))
     np.testing.assert_array_equal(run(array(1, 2), yes)[0], [10, 20])
@@ -204,7 +224,9 @@ def test_a_commit_writes_the_variable_and_a_failed_run_leaves_it() -> None:
 def test_a_state_keeps_types() -> None:
     state = _core.State()
     state.declare("w", F32.code, [2, 3])
-    assert state.names() == ["w"] and not state.has("w") and state.type("w") == (F32.code, [2, 3])
+    assert state.names() == ["w"]
+    assert not state.has("w")
+    assert state.type("w") == (F32.code, [2, 3])
     with pytest.raises(errors.InvalidArgumentError, match=r"'w' is float32\[2,3\]; got float32\[6\]"):
         state.set("w", np.zeros(6, np.float32))
     with pytest.raises(errors.FailedPreconditionError, match="no value yet"):
@@ -235,7 +257,11 @@ def test_prepared_values_follow_their_sources() -> None:
     )
     state = _core.State()
     state.set("w", array(1, 2))
-    plan = Plan(buffers, bodies, (entry([], [Port("y", view(2, 2))], reads=(0,), prepares=(Prepare(1, (0,), (1,)), Prepare(2, (), (4,)))),))
+    plan = Plan(
+        buffers,
+        bodies,
+        (entry([], [Port("y", view(2, 2))], reads=(0,), prepares=(Prepare(1, (0,), (1,)), Prepare(2, (), (4,)))),),
+    )
     run = load(plan, state, constants=(array(10, 20),))
     for _ in range(2):
         np.testing.assert_array_equal(run()[0], [22, 44])
@@ -275,7 +301,7 @@ def test_late_sizes() -> None:
     for x in (array(0, 1, 0, 2, 3, 0), array(1, 1, 1, 1, 1, 1), np.zeros(6, np.float32), array(0, 0, 0, 0, 0, 7)):
         where, minus = run(x)
         (expected,) = np.nonzero(x)
-        assert where.shape == (1, len(expected)) and minus.shape == expected.shape
+        assert (where.shape, minus.shape) == ((1, len(expected)), expected.shape)
         np.testing.assert_array_equal(where[0], expected)
         np.testing.assert_array_equal(minus, -expected)
     with pytest.raises(errors.InvalidArgumentError, match="known only after the run"):
@@ -326,7 +352,6 @@ def test_if_and_while() -> None:
     assert run(scalar(2), scalar(True, bool), scalar(20))[0] == 24
     assert run(scalar(2), scalar(False, bool), scalar(20))[0] == 32
     assert run(scalar(50), scalar(True, bool), scalar(20))[0] == 51
-
 
 
 def test_cancel_and_deadline_stop_a_loop() -> None:
@@ -384,7 +409,8 @@ def test_out() -> None:
     x = np.ones((2, 3), np.float32)
     out = np.zeros((2, 3), np.float32)
     (z,) = run.run([x, x], out=[out])
-    assert z is out and (out == 2).all()
+    assert z is out
+    assert (out == 2).all()
     for bad in (np.zeros((2, 3)), np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32).T, x[:0]):
         with pytest.raises(errors.InvalidArgumentError, match=r"out= for 'z' is .*; expected a writeable C-contiguous"):
             run.run([x, x], out=[bad])
@@ -401,7 +427,10 @@ def test_the_observer_sees_every_step_and_may_stop_the_run() -> None:
     run = load(counter_plan(), state := _core.State())
     state.set("w", array(1, 2))
     seen = []
-    run.run([array(1, 1), np.array(True)], observer=lambda *step: seen.append((step[0], step[1], step[4][0].tolist(), step[6] >= step[5])))
+    run.run(
+        [array(1, 1), np.array(True)],
+        observer=lambda *step: seen.append((step[0], step[1], step[4][0].tolist(), step[6] >= step[5])),
+    )
     assert seen == [(0, "elementwise", [2, 3], True), (1, "copy", [1, 2], True)]
 
     class Stop(Exception):
@@ -423,7 +452,9 @@ def test_what_a_host_step_raises_is_chained() -> None:
     buffers = (Buffer(Kind.OUTPUT, F32, 2),)
     step = Step("callback", backend, outputs=(view(0, 2),), origin="user.py:3")
     run = load(Plan(buffers, ((step,),), (entry([], [Port("y", view(0, 2))]),)))
-    with pytest.raises(errors.InvalidArgumentError, match=r"\[callback\] ValueError: callback does not like it   \(user.py:3\)") as info:
+    with pytest.raises(
+        errors.InvalidArgumentError, match=r"\[callback\] ValueError: callback does not like it   \(user.py:3\)"
+    ) as info:
         run()
     assert isinstance(info.value.__cause__, ValueError)
 
@@ -436,7 +467,14 @@ def test_a_host_step_cannot_use_the_state_of_its_run() -> None:
         state.get("w")
 
     buffers = (Buffer(Kind.OUTPUT, F32, 2),)
-    run = load(Plan(buffers, ((Step("callback", register(reach), outputs=(view(0, 2),)),),), (entry([], [Port("y", view(0, 2))]),)), state)
+    run = load(
+        Plan(
+            buffers,
+            ((Step("callback", register(reach), outputs=(view(0, 2),)),),),
+            (entry([], [Port("y", view(0, 2))]),),
+        ),
+        state,
+    )
     with pytest.raises(errors.FailedPreconditionError, match="cannot use the State of that run"):
         run()
 
@@ -454,7 +492,9 @@ def test_a_step_that_its_backend_does_not_run_is_named() -> None:
 
 def test_the_null_backend_runs_nothing() -> None:
     buffers = (Buffer(Kind.OUTPUT, F32, 2, backend="null"),)
-    run = load(Plan(buffers, ((Step("anything", "null", outputs=(view(0, 2),)),),), (entry([], [Port("y", view(0, 2))]),)))
+    run = load(
+        Plan(buffers, ((Step("anything", "null", outputs=(view(0, 2),)),),), (entry([], [Port("y", view(0, 2))]),))
+    )
     assert run()[0].shape == (2,)
 
 
@@ -473,7 +513,8 @@ def test_slots_share_memory_and_the_memory_plan_tells() -> None:
     plan = run.memory_plan([(33,)])
     assert plan["spaces"] == {"host": 192 + 320}
     rows = {row["buffer"]: row for row in plan["buffers"]}
-    assert rows[1]["offset"] == rows[3]["offset"] == 0 and rows[2]["offset"] == 192 and rows[2]["bytes"] == 264
+    assert [rows[buffer]["offset"] for buffer in (1, 2, 3)] == [0, 192, 0]
+    assert rows[2]["bytes"] == 264
     assert plan["peak"] == 512 + plan["scratch"]
 
 
@@ -536,7 +577,7 @@ def _seal(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["as damaged", "with the checksum made again"])
 def test_damaged_bytes_never_crash(sealed: bool) -> None:
-    """With a checksum that fits, the reader and the executor themselves must refuse what would read or write outside."""
+    """With a checksum that fits, reader and executor themselves must refuse what would read or write outside."""
     rng = random.Random(2_718)
     cases = [
         (add_plan(), (), [np.ones((4, 3), np.float32)] * 2),

@@ -5,7 +5,9 @@ namespace pf {
 
 namespace {
 
-int32_t supports(void*, const pf_step*, char*, size_t) { return 1; }
+int32_t supports(void*, const pf_step*, char*, size_t) {
+  return 1;
+}
 
 pf_code prepare(void*, const pf_segment*, void** prepared, pf_error*) {
   *prepared = nullptr;
@@ -22,13 +24,16 @@ pf_code bind(void*, void*, const pf_step_sizes*, void** bound, pf_needs* needs, 
 
 void unbind(void*, void*) {}
 
-pf_code run(void*, void*, const pf_run*, pf_error*) { return PF_OK; }
+pf_code run(void*, void*, const pf_run*, pf_error*) {
+  return PF_OK;
+}
 
 }  // namespace
 
 const pf_backend* null_backend() {
-  static const pf_backend backend = {sizeof(pf_backend), PF_BACKEND_ABI, "null",    1,    nullptr,   supports, nullptr, nullptr,
-                                     nullptr,            prepare,        unprepare, bind, unbind, run};
+  static const pf_backend backend = {sizeof(pf_backend), PF_BACKEND_ABI, "null",  1,       nullptr,
+                                     supports,           nullptr,        nullptr, nullptr, prepare,
+                                     unprepare,          bind,           unbind,  run};
   return &backend;
 }
 
