@@ -12,8 +12,6 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
 
 class PyflowError(Exception):
     """Base of all of pyflow's errors."""
@@ -93,14 +91,14 @@ def _shown_path(path: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _is_ours(path: str) -> bool:
-    return path.startswith(_PACKAGE) and not path.startswith(_PACKAGE + "demo")
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "pyflow" and not module.startswith("pyflow.demo")
 
 
 def user_origin(name: str = "") -> Origin:
     """The innermost line that is not pyflow's own."""
     frame = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return Origin("", 0, name)

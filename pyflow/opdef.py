@@ -186,6 +186,8 @@ class Lowering:
     floats: tuple[float, ...] = ()
     text: str = ""
     programs: tuple[Program, ...] = ()
+    defines: tuple[str, ...] = ()
+    """Late symbols to which the step gives their values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,16 +234,14 @@ class OpDef:
                 try:
                     result[name] = attr.normalise(given[name])
                 except TypeError as error:
-                    raise DTypeError(message(self.name, f"attribute {name}: {error}")) from None
+                    raise DTypeError(f"attribute {name}: {error}") from None
             elif name in self.defaults:
                 result[name] = self.defaults[name]
             else:
-                raise InvalidArgumentError(message(self.name, f"attribute {name} ({attr.name}) is missing"))
+                raise InvalidArgumentError(f"attribute {name} ({attr.name}) is missing")
         if len(given) > len(result) or any(name not in result for name in given):
             unknown = sorted(set(given) - set(result))
-            raise InvalidArgumentError(
-                message(self.name, f"unknown attributes {unknown}; it has {', '.join(self.attrs) or 'none'}")
-            )
+            raise InvalidArgumentError(f"unknown attributes {unknown}; it has {', '.join(self.attrs) or 'none'}")
         return result
 
     def types_of(self, inputs: tuple[Value, ...], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:

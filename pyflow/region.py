@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyflow.errors import InvalidArgumentError, Origin
+from pyflow.errors import InvalidArgumentError, Origin, message, user_origin
 from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import OPS, OpDef, TensorType, attr_key
 
@@ -164,7 +164,6 @@ def capture(graph: Graph, fetches: Sequence[Value | Node], feeds: Sequence[Value
     current: dict[str, Value] = {}
     written: list[str] = []
     effects: list[Node] = []
-    missing: list[Node] = []
 
     def now(variable: Any) -> Value:
         if variable.name not in current:
@@ -178,12 +177,14 @@ def capture(graph: Graph, fetches: Sequence[Value | Node], feeds: Sequence[Value
         if variable.name not in written:
             written.append(variable.name)
 
-    for node in _needed(fetches, set(values)):
+    needed = _needed(fetches, set(values))
+    missing = [node for node in needed if node.op.name == "placeholder"]
+    if missing:
+        raise InvalidArgumentError(_missing(missing))
+    for node in needed:
         table.current = _origins(node)
         effect = node.op.effect
-        if node.op.name == "placeholder":
-            missing.append(node)
-        elif effect == "read":
+        if effect == "read":
             values[node.outputs[0]] = now(node.attrs["variable"])
         elif effect == "write":
             values.setdefault(node.outputs[0], values[node.inputs[0]])
@@ -200,8 +201,6 @@ def capture(graph: Graph, fetches: Sequence[Value | Node], feeds: Sequence[Value
             if effect == "host" and copy not in effects:
                 effects.append(copy)
     table.current = ()
-    if missing:
-        raise InvalidArgumentError(_missing(missing))
     return Region(
         table,
         tuple(inputs),
@@ -232,4 +231,4 @@ def _needed(fetches: Sequence[Value | Node], fed: set[Value]) -> list[Node]:
 
 def _missing(nodes: Sequence[Node]) -> str:
     shown = "\n".join(f"    {node.name}: {node.types[0]}   ({node.origin})" for node in nodes)
-    return f"[run] no value was fed for\n{shown}\n    pass feed_dict={{...}} with each of them"
+    return message("run", f"no value was fed for\n{shown}", user_origin(), "pass feed_dict={...} with each of them")

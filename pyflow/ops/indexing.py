@@ -147,7 +147,9 @@ nonzero = define(
     canonical=_nonzero_canonical,
     infer=lambda x, count: TensorType(dtypes.int64, (x.ndim, count)),
     ref=lambda x, count=None: np.stack(np.nonzero(x)).astype(np.int64),
-    lower=lambda node, inputs, outputs: Lowering("nonzero", inputs, outputs),
+    lower=lambda node, inputs, outputs: Lowering(
+        "nonzero", inputs, outputs, defines=(next(dims.symbols_of(node.attrs["count"])).name,)
+    ),
     vjp=lambda node, gradient: (None,),
     onnx="NonZero",
     doc="""The indices of the elements that are not 0, in row-major order: int64[x.ndim, count].

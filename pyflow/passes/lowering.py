@@ -219,7 +219,7 @@ class Lowered:
             lowering.ints,
             lowering.floats,
             lowering.programs,
-            defines=_defined(node),
+            defines=lowering.defines,
             fallible=node.op.is_fallible(node),
             text=lowering.text,
             origin=self.origin(node),
@@ -270,15 +270,6 @@ class Lowered:
 
 def _is_late(types: Iterable[TensorType]) -> bool:
     return any(dims.late_in(size) for type in types for size in type.dims)
-
-
-def _defined(node: Node) -> tuple[str, ...]:
-    """Late symbols that come up in the node's results."""
-    if not _is_late(node.types):
-        return ()
-    known = {symbol.name for value in node.inputs for size in value.dims for symbol in dims.symbols_of(size)}
-    found = (symbol for type in node.types for size in type.dims for symbol in dims.symbols_of(size))
-    return tuple(dict.fromkeys(symbol.name for symbol in found if symbol.late and symbol.name not in known))
 
 
 def _has_symbols(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -46,8 +47,8 @@ class Explanation:
             table.add_row(mark, *map(escape, (row.kernel, row.backend, row.result, row.origin, row.note)))
         lines = [render(table)]
         if self.commits:
-            lines.append("writes: " + "; ".join(self.commits))
-        lines.append("passes: " + ", ".join(self.passes))
+            lines.append(textwrap.fill("writes: " + "; ".join(self.commits), 120, subsequent_indent="    "))
+        lines.append(textwrap.fill("passes: " + ", ".join(self.passes), 120, subsequent_indent="    "))
         return "\n".join(lines)
 
 

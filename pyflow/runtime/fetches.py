@@ -51,6 +51,8 @@ def _reader(
 ) -> Callable[[Sequence[Any], Sequence[Any]], Any]:
     if isinstance(fetch, str):
         fetch = graph.find(fetch)
+        if isinstance(fetch, Node) and len(fetch.outputs) == 1:
+            fetch = fetch.outputs[0]
     if isinstance(fetch, Value):
         _same_graph(graph, fetch.node)
         if id(fetch) not in slots:

@@ -47,7 +47,7 @@ def hold(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> tup
     token = str(next(_tokens))
     _held[token] = held
     ints = tuple(dims._from_symbol(found[name]) for name in symbols)
-    return Lowering(node.op.name, inputs, outputs, ints, text=token), held
+    return Lowering(node.op.name, inputs, outputs, ints, text=token, defines=defines), held
 
 
 def _sizes(attr: Any) -> list[Dim]:

@@ -56,7 +56,7 @@ class BackendTarget:
         ints = tuple(None if isinstance(value, Dim) else value for value in lowering.ints)
         operands = tuple((view.dtype.code, len(view.dims)) for view in lowering.inputs)
         results = tuple((view.dtype.code, len(view.dims)) for view in lowering.outputs)
-        key = (backend, lowering.kernel, operands, results, ints, lowering.floats, tuple(programs))
+        key = (backend, lowering.kernel, operands, results, ints, lowering.floats, tuple(programs), lowering.defines)
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = _core.supports(
@@ -67,6 +67,7 @@ class BackendTarget:
                 list(ints),
                 list(lowering.floats),
                 [_encoded(program) for program in programs],
+                len(lowering.defines),
             )
         return answer
 

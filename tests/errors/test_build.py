@@ -135,7 +135,7 @@ def test_boolean_mask_and_bad_index(graph, fails):
     x = pf.placeholder(pf.float32, (4, 3))
     with fails(errors.InvalidArgumentError, ValueError, "getitem", HERE):
         x[x > 0]
-    with fails(errors.InvalidArgumentError, ValueError, "4", HERE):
+    with fails(errors.OutOfRangeError, IndexError, "index 4", "-4 <= index < 4", HERE):
         x[4]
     with fails(errors.InvalidArgumentError, ValueError, "getitem", HERE):
         x[0, 0, 0]
