@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import TensorType
 from pyflow.region import Region, capture
 
-Feeds = Union[Mapping[Value, Any], Sequence[Any]]
+Feeds: TypeAlias = Mapping[Value, Any] | Sequence[Any]
 
 
 def evaluate(region: Region, feeds: Feeds, symbols: Mapping[str, int] | None = None) -> list[np.ndarray]:
@@ -48,7 +48,9 @@ def evaluate(region: Region, feeds: Feeds, symbols: Mapping[str, int] | None = N
     return [known[value] for value in (*region.outputs, *(value for _, value in region.commits))]
 
 
-def evaluate_node(node: Node, arrays: Sequence[np.ndarray], sizes: dict[str, int] | None = None) -> tuple[np.ndarray, ...]:
+def evaluate_node(
+    node: Node, arrays: Sequence[np.ndarray], sizes: dict[str, int] | None = None
+) -> tuple[np.ndarray, ...]:
     """One node through its ref, or its body; late symbols that it defines get their numbers in ``sizes``."""
     sizes = {} if sizes is None else sizes
     body = next((attr for attr in node.attrs.values() if isinstance(attr, Region)), None)

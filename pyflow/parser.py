@@ -38,7 +38,8 @@ _HEAD = re.compile(r"pyflow (graph|region) 1\Z")
 _DIM = re.compile(r"dim ([A-Za-z_][\w.:]*) min=(\d+)(?: max=<([^<>]*)>)?(?: hint=(\d+))?( late)?\Z")
 _TYPE = re.compile(r"([a-z][a-z0-9_]*)\[([^\[\]]*)\]")
 _VARIABLE = re.compile(
-    r'variable ("(?:[^"\\]|\\.)*") : (\S+) trainable=(True|False)(?: initial=(%\d+(?::\d+)?))?(?: initializer=(%\d+))?\Z'
+    r'variable ("(?:[^"\\]|\\.)*") : (\S+) trainable=(True|False)'
+    r"(?: initial=(%\d+(?::\d+)?))?(?: initializer=(%\d+))?\Z"
 )
 _ALIAS = re.compile(r'(alias|commit) ("(?:[^"\\]|\\.)*") (%\d+(?::\d+)?)\Z')
 _PORT = re.compile(r"(input|output|effect) (%\d+(?::\d+)?)\Z")
@@ -209,8 +210,12 @@ class _Parser:
         self.check_dtypes(op, inputs)
         settled = op.normalise(attrs)
         types = op.types_of(inputs, settled)
-        if len(types) != len(written) or any(a.dtype is not b.dtype or a.dims != b.dims for a, b in zip(types, written, strict=True)):
-            _malformed(f"the type is {', '.join(map(str, types)) or '()'}, the text says {', '.join(map(str, written)) or '()'}")
+        if len(types) != len(written) or any(
+            a.dtype is not b.dtype or a.dims != b.dims for a, b in zip(types, written, strict=True)
+        ):
+            _malformed(
+                f"the types are ({', '.join(map(str, types))}), the text says ({', '.join(map(str, written))})"
+            )
         contents = op.contents_of(inputs, settled, types)
         with building(self.graph):
             node = self.graph.add(op, inputs, settled, types, contents, name or None)
@@ -327,7 +332,9 @@ class _Reader:
         if len(parts) != 3 or parts[0] not in dtypes.BY_NAME or not all(isinstance(part, tuple) for part in parts[1:]):
             _malformed("expected tensor(dtype, [shape], [elements])")
         dtype, shape, entries = dtypes.BY_NAME[parts[0]], parts[1], parts[2]
-        if not all(isinstance(size, int) and 0 <= size < 2**31 for size in shape) or dims.product(shape) != len(entries):
+        if not all(isinstance(size, int) and 0 <= size < 2**31 for size in shape) or dims.product(shape) != len(
+            entries
+        ):
             _malformed(f"{len(entries)} elements do not fill the shape {list(shape)}")
         wanted = {"b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
         if not all(isinstance(entry, wanted) for entry in entries):

@@ -210,8 +210,12 @@ def dot(source: Graph | Region) -> str:
         types = "\n".join(map(str, node.types))
         label = "\n".join(filter(None, (names.get(node, ""), node.op.name, types)))
         lines.append(f"  n{number[node]} [label={quoted(label)}];")
-        lines += [f"  n{number[value.node]} -> n{number[node]} [label={quoted(str(value.type))}];" for value in node.inputs]
-        lines += [f"  n{number[before]} -> n{number[node]} [style=dashed];" for before in node.after if before in number]
+        lines += [
+            f"  n{number[value.node]} -> n{number[node]} [label={quoted(str(value.type))}];" for value in node.inputs
+        ]
+        lines += [
+            f"  n{number[before]} -> n{number[node]} [style=dashed];" for before in node.after if before in number
+        ]
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -227,7 +231,9 @@ def dump_plan(plan: Plan) -> str:
     for index, buffer in enumerate(plan.buffers):
         slot = f" slot {buffer.slot}" if buffer.slot >= 0 else ""
         name = f" {quoted(buffer.name)}" if buffer.name else ""
-        lines.append(f"b{index} {buffer.kind.name.lower()} {buffer.dtype}[{buffer.elements}] {buffer.backend}{slot}{name}")
+        lines.append(
+            f"b{index} {buffer.kind.name.lower()} {buffer.dtype}[{buffer.elements}] {buffer.backend}{slot}{name}"
+        )
     for index, body in enumerate(plan.bodies):
         lines.append(f"body {index}")
         for step in body:
@@ -255,7 +261,8 @@ def dump_plan(plan: Plan) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple) and value and hasattr(value[0], "instrs"):
         return " ".join(
-            "{" + "; ".join(f"{i.op}({', '.join(f'r{a}' for a in i.args)})" for i in program.instrs) + "}" for program in value
+            "{" + "; ".join(f"{i.op}({', '.join(f'r{a}' for a in i.args)})" for i in program.instrs) + "}"
+            for program in value
         )
     return quoted(value) if isinstance(value, str) else f"[{', '.join(map(str, value))}]"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pyflow.graph import Node, Value, building, current_builder
 from pyflow.opdef import OPS, Constant, TensorType
 from pyflow.region import Region, Table
 
-Replacement: TypeAlias = Union[Value, tuple[Value, ...], None]
+Replacement: TypeAlias = Value | tuple[Value, ...] | None
 
 
 DEEPEST = 500
@@ -68,7 +68,9 @@ def compatible(have: TensorType, want: TensorType) -> bool:
     return (
         have.dtype is want.dtype
         and len(have.dims) == len(want.dims)
-        and all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(have.dims, want.dims, strict=True))
+        and all(
+            a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(have.dims, want.dims, strict=True)
+        )
     )
 
 
@@ -77,7 +79,9 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
         return node
     table.current = table.origins.get(node, ())
-    same = all(new.type == old.type and _same(new.content, old.content) for new, old in zip(inputs, node.inputs, strict=True))
+    same = all(
+        new.type == old.type and _same(new.content, old.content) for new, old in zip(inputs, node.inputs, strict=True)
+    )
     if same:
         return table.add(node.op, inputs, node.attrs, node.types, node.contents)
     types = node.op.types_of(inputs, node.attrs)
@@ -99,7 +103,9 @@ def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") ->
             walk.settle(value.node)
     outputs = tuple(walk.now(value) for value in region.outputs)
     commits = tuple((name, walk.now(value)) for name, value in region.commits)
-    effects = tuple(rebuilt(region.table, node, tuple(walk.now(value) for value in node.inputs)) for node in region.effects)
+    effects = tuple(
+        rebuilt(region.table, node, tuple(walk.now(value) for value in node.inputs)) for node in region.effects
+    )
     region.table.current = ()
     unchanged = (
         all(new is old for new, old in zip(outputs, region.outputs, strict=True))
@@ -174,7 +180,9 @@ class _Walk:
             if made is None:
                 continue
             values = made if isinstance(made, tuple) else (made,)
-            if len(values) == len(node.outputs) and all(new is old for new, old in zip(values, node.outputs, strict=True)):
+            if len(values) == len(node.outputs) and all(
+                new is old for new, old in zip(values, node.outputs, strict=True)
+            ):
                 continue
             self._verify(rule, node, values)
             for value in values:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pyflow.dims import Size
 from pyflow.graph import Node, Value, call
 from pyflow.opdef import OPS
-from pyflow.ops.shape import inverse_permutation
 from pyflow.ops.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Lasting, Region, Table
 from pyflow.rewrite import Rule, rewrite

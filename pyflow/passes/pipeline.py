@@ -102,7 +102,9 @@ def compile_region(
     last = knobs.STOP_AFTER.get() if stop_after is None else stop_after
     names = [row.name for row in PIPELINE]
     if last and last not in names:
-        raise InvalidArgumentError(message("pipeline", f"there is no pass {last!r}", None, f"passes: {', '.join(names)}"))
+        raise InvalidArgumentError(
+            message("pipeline", f"there is no pass {last!r}", None, f"passes: {', '.join(names)}")
+        )
     end = names.index(last) if last else len(names)
     watch = _Watch()
     records: list[Record] = []
@@ -134,7 +136,9 @@ def compile_region(
         else:
             if watch.checked and made is not region:
                 check(made, row.name)
-            records.append(Record(row.name, seconds, len(made.nodes()) if watch.debug else 0, made is not region, fired))
+            records.append(
+                Record(row.name, seconds, len(made.nodes()) if watch.debug else 0, made is not region, fired)
+            )
             region = made
             if keep_stages:
                 stages.append((row.name, region))
@@ -178,5 +182,7 @@ def _explained(error: Exception, name: str, region: Region) -> Exception:
     path = write_graph(region, name, knobs.DUMP.get())
     what = str(error) if isinstance(error, InternalError) else f"{type(error).__name__}: {error}"
     return InternalError(
-        message(f"pass {name}", what, None, f"this is a bug in pyflow: please report it with the graph, which is in {path}")
+        message(
+            f"pass {name}", what, None, f"this is a bug in pyflow: please report it with the graph, which is in {path}"
+        )
     )

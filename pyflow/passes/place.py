@@ -28,7 +28,9 @@ def place(region: Region, target: Target) -> Region:
 
     Raises UnimplementedError listing every node that has neither a kernel on the target nor an ``expand``.
     """
-    expanded = rewrite(region, (Rule("expand", (), _expander(target), why="no kernel takes it whole"),), target.numerics)
+    expanded = rewrite(
+        region, (Rule("expand", (), _expander(target), why="no kernel takes it whole"),), target.numerics
+    )
     _refuse_unplaced(expanded, target)
     return _with_transfers(expanded, target)
 
@@ -58,7 +60,9 @@ def _refuse_unplaced(region: Region, target: Target) -> None:
     count = f"{len(lost)} nodes have" if len(lost) > 1 else "1 node has"
     hint = "choose another device" if target.allow_fallback else "choose another device, or pass allow_fallback=True"
     raise UnimplementedError(
-        f"[place] {count} no kernel on {target.device!r} and cannot be composed of other ops:\n" + "\n".join(rows) + f"\n    {hint}"
+        f"[place] {count} no kernel on {target.device!r} and cannot be composed of other ops:\n"
+        + "\n".join(rows)
+        + f"\n    {hint}"
     )
 
 
@@ -91,7 +95,9 @@ def _with_transfers(region: Region, target: Target) -> Region:
             made.update({value: (copy, backend) for value, copy in zip(node.outputs, new.outputs, strict=True)})
         outputs = tuple(here(value, home) for value in region.outputs)
         commits = tuple((name, here(value, home)) for name, value in region.commits)
-        effects = tuple(rebuilt(table, node, tuple(here(value, home) for value in node.inputs)) for node in region.effects)
+        effects = tuple(
+            rebuilt(table, node, tuple(here(value, home) for value in node.inputs)) for node in region.effects
+        )
     table.current = ()
     same = (
         all(new is old for new, old in zip(outputs, region.outputs, strict=True))

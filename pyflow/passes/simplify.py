@@ -23,7 +23,7 @@ LONGEST_CHAIN = 16
 
 
 def splat(value: Value) -> float | int | bool | None:
-    """The number that every element of ``value`` is, if that is known: a window on equal elements has equal elements."""
+    """The number that every element of ``value`` is, if known: a window on equal elements has equal elements."""
     for _ in range(LONGEST_CHAIN):
         held = constant_array(value)
         if held is not None:
@@ -55,9 +55,9 @@ def _identity_element(node: Node) -> Value | None:
     for number, exact in node.op.facts.identity:
         for kept, dropped in sides:
             value, other = node.inputs[kept], node.inputs[dropped]
-            if value.type == node.types[0] and value.dtype in exact and _fits(other, value.dims):
-                if is_bits(splat(other), number):
-                    return value
+            fits = value.type == node.types[0] and value.dtype in exact and _fits(other, value.dims)
+            if fits and is_bits(splat(other), number):
+                return value
     return None
 
 
@@ -68,9 +68,10 @@ def _absorbing_element(node: Node) -> Value | None:
     for number, exact in node.op.facts.absorbing:
         for dropped, kept in sides:
             value, other = node.inputs[kept], node.inputs[dropped]
-            if value.dtype in exact and _fits(other, node.types[0].dims) and _fits(value, node.types[0].dims):
-                if is_bits(splat(value), number):
-                    return widened(value, node.types[0].dims)
+            shape = node.types[0].dims
+            fits = value.dtype in exact and _fits(other, shape) and _fits(value, shape)
+            if fits and is_bits(splat(value), number):
+                return widened(value, shape)
     return None
 
 
@@ -224,7 +225,9 @@ SIMPLIFY_RULES: tuple[Rule, ...] = (
     Rule("absorbing_element", (), _absorbing_element, why="Facts.absorbing: x * 0 of integers"),
     Rule("involution", (), _undone, why="Facts.involution: -(-x)"),
     Rule("idempotent", (), _repeated, why="Facts.idempotent: abs(abs(x)), maximum(x, x)"),
-    Rule("commutative", (), _ordered, why="Facts.commutative: one order of operands, constants last, so that equals meet"),
+    Rule(
+        "commutative", (), _ordered, why="Facts.commutative: one order of operands, constants last, so that equals meet"
+    ),
     Rule("window", (), _window, why="a chain of windows is one window, or none"),
     Rule("cast", ("cast",), _cast, why="to the same dtype, or through a wider one"),
     Rule("where", ("where",), _where, why="the condition is known, or the choice makes no difference"),

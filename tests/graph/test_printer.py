@@ -68,7 +68,8 @@ def test_a_region_reads_back_as_a_graph() -> None:
     again = parse_graph(*dump_parts(region))
     x = np.ones((1, 4, 2), np.float32)
     w = np.ones((4, 15), np.float32)
-    feeds = {node.outputs[0]: x if node.attrs["label"] == "feed:0" else w for node in again.nodes if node.op.name == "input"}
+    inputs = [node for node in again.nodes if node.op.name == "input"]
+    feeds = {node.outputs[0]: x if node.attrs["label"] == "feed:0" else w for node in inputs}
     for a, b in zip(evaluate(region, [x, w]), evaluate_graph(again, again.outputs, feeds), strict=True):
         np.testing.assert_array_equal(a, b)
 

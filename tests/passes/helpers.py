@@ -54,7 +54,9 @@ def same_results(before: Region, after: Region, sizes: dict[str, int] | None = N
             np.testing.assert_array_equal(have, want)
 
 
-def run_pass(function: Callable[..., Region], region: Region, target: RefTarget | None = None, stage: str = "fuse") -> Region:
+def run_pass(
+    function: Callable[..., Region], region: Region, target: RefTarget | None = None, stage: str = "fuse"
+) -> Region:
     made = function(region, target or RefTarget())
     check(made, stage)
     return made

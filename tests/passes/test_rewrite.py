@@ -96,7 +96,11 @@ def test_users_are_rebuilt_on_new_inputs() -> None:
         x = pf.placeholder("float32", ["n"])
         return [pf.concat([pf.exp(x) * 2.0, x], axis=0)]
 
+    def swap(node):
+        first, second = node.inputs
+        return again(node, second, first) if first.node.op.name == "exp" else None
+
     region = region_of(build)
-    made = rewrite(region, [Rule("swap", ("multiply",), lambda node: again(node, node.inputs[1], node.inputs[0]) if node.inputs[0].node.op.name == "exp" else None)])
+    made = rewrite(region, [Rule("swap", ("multiply",), swap)])
     assert made is not region
     same_results(region, made, {"n": 3})
