@@ -328,7 +328,7 @@ class _Reader:
         _malformed(f"there is no constant {word[:40]!r}")
 
     def tensor(self) -> Constant:
-        parts = [self.attr(1) if index else self.take("word") for index, _ in enumerate(self.items("(", ")"))]
+        parts: list[Any] = [self.attr(1) if index else self.take("word") for index, _ in enumerate(self.items("(", ")"))]
         if len(parts) != 3 or parts[0] not in dtypes.BY_NAME or not all(isinstance(part, tuple) for part in parts[1:]):
             _malformed("expected tensor(dtype, [shape], [elements])")
         dtype, shape, entries = dtypes.BY_NAME[parts[0]], parts[1], parts[2]

@@ -182,11 +182,10 @@ class _Writer:
             name = dtypes.as_dtype(array.dtype).name
             entries = ", ".join(repr(entry) for entry in array.reshape(-1).tolist())
             return f"tensor({name}, [{', '.join(map(str, array.shape))}], [{entries}])"
-        name = self.references.get(id(array))
-        if name is None:
+        if id(array) not in self.references:
             name = self.references[id(array)] = f"c{len(self.constants)}"
             self.constants[name] = array
-        return name
+        return self.references[id(array)]
 
 
 def quoted(text: str) -> str:

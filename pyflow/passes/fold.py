@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims
-from pyflow.dims import Dim
+from pyflow.dims import Dim, Size
 from pyflow.errors import PyflowError
 from pyflow.graph import Node, Value
 from pyflow.ops.common import constant_array
@@ -32,12 +32,11 @@ def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         arrays = [array for array in held if array is not None]
         if len(arrays) < len(held) or any(map(_has_unknown_size, node.attrs.values())):
             return None
-        elements = [dims.product(type.dims) for type in node.types]
-        if not all(isinstance(count, int) for count in elements):
-            return None
-        size = sum(count * type.dtype.itemsize for count, type in zip(elements, node.types, strict=True))  # type: ignore[operator]
+        size: Size = 0
+        for type in node.types:
+            size = dims.add(size, dims.mul(dims.product(type.dims), type.dtype.itemsize))
         given = sum(array.nbytes for array in arrays)
-        if size > given and (size > BUDGET or node.op.view is not None):
+        if not isinstance(size, int) or (size > given and (size > BUDGET or node.op.view is not None)):
             return None
         try:
             results = target.evaluate(node, arrays)

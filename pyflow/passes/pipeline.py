@@ -121,8 +121,8 @@ def compile_region(
         try:
             if row.function is schedule:
                 made = schedule(region, target, **options)
-            elif row.function is memory:
-                made = memory(plan)
+            elif plan is not None:
+                made = row.function(plan)
             else:
                 made = row.function(region, target)
         except Exception as error:
