@@ -26,7 +26,7 @@ CALLS = 2000
 def weights() -> list[tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(0)
     return [
-        (random.standard_normal((a, b)).astype(np.float32) / np.sqrt(a), random.standard_normal(b).astype(np.float32))
+        ((random.standard_normal((a, b)) / np.sqrt(a)).astype(np.float32), random.standard_normal(b).astype(np.float32))
         for a, b in zip(SIZES, SIZES[1:], strict=False)
     ]
 

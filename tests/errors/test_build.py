@@ -137,7 +137,7 @@ def test_boolean_mask_and_bad_index(graph, fails):
         x[x > 0]
     with fails(errors.OutOfRangeError, IndexError, "index 4", "-4 <= index < 4", HERE):
         x[4]
-    with fails(errors.InvalidArgumentError, ValueError, "getitem", HERE):
+    with fails(errors.OutOfRangeError, IndexError, "getitem", "3 indices", HERE):
         x[0, 0, 0]
 
 
