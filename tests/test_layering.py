@@ -279,3 +279,9 @@ def test_nothing_is_left_to_do(folder: str) -> None:
             ]
             wrong += found
     assert not wrong, _lists(wrong)
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest takes two files of one name for the same module."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py")]
+    assert len(names) == len({*names}), sorted(name for name in {*names} if names.count(name) > 1)

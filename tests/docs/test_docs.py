@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -148,3 +149,38 @@ def test_every_environment_variable_that_is_read_is_a_knob() -> None:
     unknown = {name for path in sources for name in re.findall(r'"(PYFLOW_[A-Z_]+)"', path.read_text())} - known
     guards = {name for name in unknown if name.endswith("_H")}
     assert not unknown - guards
+
+
+def _table(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    text = (ROOT / "docs" / page).read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def test_numerics_lists_the_rules_that_round() -> None:
+    rounding = set()
+    for path in sorted((ROOT / "pyflow").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Rule":
+                given = [*node.args[3:4], *(each.value for each in node.keywords if each.arg == "exact")]
+                if given and isinstance(given[0], ast.Constant) and given[0].value is False:
+                    assert isinstance(node.args[0], ast.Constant)
+                    rounding.add(node.args[0].value)
+    assert {row[0].strip("`") for row in _table("numerics.md", "Rewrites that round")} == rounding
+
+
+def test_numerics_gives_the_bounds_that_are_measured() -> None:
+    measured = _module(ROOT / "tests/kernels/test_elementwise.py").UNARY
+    bounds = {name: bounds for name, (_, *bounds) in measured.items() if max(bounds) > 0.51}
+    stated = {
+        row[0].strip("`"): [float(row[1]), float(row[2])] for row in _table("numerics.md", "Element-wise functions")
+    }
+    assert stated.pop("pow") == [1, 1]
+    assert stated == bounds
+
+
+def test_numerics_lists_the_isa_levels() -> None:
+    build = (ROOT / "setup.py").read_text()
+    levels = re.findall(r'^    "(\w+)": \["-march=([\w-]+)"', build, re.MULTILINE)
+    assert [(row[0].strip("`"), row[1]) for row in _table("numerics.md", "ISA levels")] == levels

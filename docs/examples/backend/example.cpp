@@ -148,7 +148,7 @@ const char* refuse_matmul(const pf_step* step) {
   return step->nprograms == 0 ? nullptr : "nothing may follow in the same call";
 }
 
-// One chain over k with fma, as docs/numerics.md asks: the bits of the cpu backend.
+// One chain over k with fma: the bits of the cpu backend where the CPU has fma (docs/numerics.md).
 void run_matmul(const pf_call& call) {
   const pf_view &a = call.inputs[0], &b = call.inputs[1], &c = call.outputs[0];
   const int32_t row = c.ndim - 2, column = c.ndim - 1;
