@@ -103,7 +103,8 @@ class Lowered:
     def copy(self, source: View, target: View, origin: str, node: Node | None = None) -> Draft:
         """A draft that copies within a memory; it is added."""
         step = Step("copy", self._owner(source), (source,), (target,), origin=origin)
-        return self._add(step, node, self._sources.get(source.buffer))
+        known = not any(isinstance(size, Dim) for size in target.dims)
+        return self._add(step, node, self._sources.get(source.buffer) if known else None)
 
     def temporary_copy(self, source: View, origin: str) -> View:
         """A contiguous copy in a buffer of its own, in the same memory."""
