@@ -80,7 +80,8 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
         return node
     table.current = table.origins.get(node, ())
     same = all(
-        new.type == old.type and _same(new.content, old.content) for new, old in zip(inputs, node.inputs, strict=True)
+        new is old or (new.type == old.type and _same(new.content, old.content))
+        for new, old in zip(inputs, node.inputs, strict=True)
     )
     if same:
         return table.add(node.op, inputs, node.attrs, node.types, node.contents)

@@ -21,6 +21,10 @@ def contiguous_strides(shape: Sequence[Size]) -> tuple[Size, ...]:
     return tuple(reversed(strides))
 
 
+def _window(view: View, shape: tuple[Size, ...], strides: tuple[Size, ...]) -> View:
+    return View(view.buffer, view.dtype, shape, strides, view.offset)
+
+
 def contiguous(buffer: int, dtype: DType, shape: Sequence[Size]) -> View:
     return View(buffer, dtype, tuple(shape), contiguous_strides(shape))
 
@@ -33,21 +37,21 @@ def is_contiguous(view: View) -> bool:
 
 def permute(view: View, axes: Sequence[int]) -> View:
     """Axis i of the result is axis ``axes[i]`` of ``view``."""
-    return replace(view, dims=tuple(view.dims[a] for a in axes), strides=tuple(view.strides[a] for a in axes))
+    return _window(view, tuple(view.dims[a] for a in axes), tuple(view.strides[a] for a in axes))
 
 
 def reshape(view: View, shape: Sequence[Size]) -> View | None:
     """The same elements in another shape; None if that takes a copy (or is not certain to need none)."""
     shape = tuple(shape)
     if is_contiguous(view):
-        return replace(view, dims=shape, strides=contiguous_strides(shape))
+        return _window(view, shape, contiguous_strides(shape))
     kept = [i for i, size in enumerate(view.dims) if size != 1]
     wanted = [i for i, size in enumerate(shape) if size != 1]
     if [view.dims[i] for i in kept] == [shape[i] for i in wanted]:
         strides: list[Size] = [0] * len(shape)
         for old, new in zip(kept, wanted, strict=True):
             strides[new] = view.strides[old]
-        return replace(view, dims=shape, strides=tuple(strides))
+        return _window(view, shape, tuple(strides))
     return None
 
 
@@ -57,7 +61,7 @@ def broadcast_to(view: View, shape: Sequence[Size]) -> View:
     strides: list[Size] = [0] * lead
     for have, want, stride in zip(view.dims, shape[lead:], view.strides, strict=True):
         strides.append(stride if have == want else dims.unless_one(have, stride))
-    return replace(view, dims=tuple(shape), strides=tuple(strides))
+    return _window(view, tuple(shape), tuple(strides))
 
 
 def slice_axis(view: View, axis: int, start: Size, size: Size, step: int = 1) -> View:

@@ -10,7 +10,7 @@ from pyflow import _core, views
 from pyflow.dims import Dim
 from pyflow.errors import NotFoundError, message, user_origin
 from pyflow.graph import Node
-from pyflow.opdef import Lowering
+from pyflow.opdef import Lowering, attr_key
 from pyflow.plan import Instr, Program, View
 from pyflow.runtime import backends, reference
 
@@ -30,6 +30,7 @@ class BackendTarget:
         self.numerics = numerics
         self.allow_fallback = allow_fallback
         self._answers: dict[object, tuple[bool, str]] = {}
+        self._places: dict[object, str | None] = {}
         self._held: list[reference.Held] = []
         self.reasons: dict[str, str] = {}
         """Why ops were not placed on ``device``, by op."""
@@ -42,6 +43,13 @@ class BackendTarget:
             return str(node.attrs["to"])
         if self.device == reference.REF:
             return reference.REF if node.op.ref is not None else None
+        types = tuple((value.dtype, value.ndim if node.op.scalar else value.dims) for value in node.inputs)
+        key = (node.op.name, types, tuple(map(attr_key, node.attrs.values())))
+        if key not in self._places:
+            self._places[key] = self._choose(node)
+        return self._places[key]
+
+    def _choose(self, node: Node) -> str | None:
         lowering, programs = _lowering_of(node)
         ok, why = self.supports(lowering, programs, self.device)
         if ok:
