@@ -1,7 +1,7 @@
 """Builds pyflow._core: core and bindings once, every kernel file once per ISA, only what changed.
 
-PYFLOW_SANITIZE=address,undefined or =thread adds the sanitizers; PYFLOW_BUILD_DEBUG=1 builds with -O1 -g;
-MAX_JOBS sets the number of compilers that run at once; CXX names the compiler.
+PYFLOW_SANITIZE=address,undefined or =thread adds the sanitizers (-O1 -g, and no AVX-512: it has the same sources);
+PYFLOW_BUILD_DEBUG=1 builds with -O1 -g; MAX_JOBS sets the number of compilers that run at once; CXX names the compiler.
 """
 
 from __future__ import annotations
@@ -64,20 +64,26 @@ def plain_sources() -> list[Path]:
 
 def sanitizers() -> list[str]:
     names = os.environ.get("PYFLOW_SANITIZE", "")
-    return [f"-fsanitize={names}", "-fno-omit-frame-pointer", "-g"] if names else []
+    return [f"-fsanitize={names}", "-fno-omit-frame-pointer"] if names else []
 
 
 def optimisation() -> list[str]:
-    return ["-O1", "-g"] if os.environ.get("PYFLOW_BUILD_DEBUG", "0") not in ("", "0") else ["-O3"]
+    debug = sanitizers() or os.environ.get("PYFLOW_BUILD_DEBUG", "0") not in ("", "0")
+    return ["-O1", "-g"] if debug else ["-O3"]
+
+
+def isas() -> dict[str, list[str]]:
+    return {name: march for name, march in ISAS.items() if not (sanitizers() and name == "avx512")}
 
 
 def units(build: Path) -> list[Unit]:
     import pybind11
 
     shared = [*COMMON, *optimisation(), *sanitizers(), f"-I{SOURCE}", f"-I{SOURCE / 'include'}"]
+    shared += [f"-DPF_WITHOUT_{name.upper()}" for name in ISAS if name not in isas()]
     python = [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_paths()['include']}"]
     result = []
-    for isa, march in ISAS.items():
+    for isa, march in isas().items():
         for source in kernel_sources():
             flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}")
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))

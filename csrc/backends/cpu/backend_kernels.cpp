@@ -28,9 +28,13 @@ struct Registry {
 
   Registry() {
     __builtin_cpu_init();
-    isas = {{"portable", true, portable::kernel_family, portable::scalar_op_rows},
-            {"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::kernel_family, avx2::scalar_op_rows},
-            {"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::kernel_family, avx512::scalar_op_rows}};
+    isas = {
+        {"portable", true, portable::kernel_family, portable::scalar_op_rows},
+        {"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::kernel_family, avx2::scalar_op_rows},
+#ifndef PF_WITHOUT_AVX512
+        {"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::kernel_family, avx512::scalar_op_rows},
+#endif
+    };
     for (const Isa& isa : isas) {
       Table& table = tables.emplace_back();
       int32_t count = 0;
