@@ -10,6 +10,7 @@ after a run and would steal a core from whoever is timed next. Medians of rounds
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -27,7 +28,7 @@ def weights() -> list[tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(0)
     return [
         ((random.standard_normal((a, b)) / np.sqrt(a)).astype(np.float32), random.standard_normal(b).astype(np.float32))
-        for a, b in zip(SIZES, SIZES[1:], strict=False)
+        for a, b in itertools.pairwise(SIZES)
     ]
 
 

@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+import pyflow as pf
 from pyflow import _core, knobs, ops
 from pyflow.opdef import OPS, OpDef
 from pyflow.ops.common import no_gradient
@@ -90,7 +91,7 @@ def ops_page() -> str:
     for op in listed:
         if is_internal(op):
             continue
-        function = getattr(ops, op.name, None)
+        function = getattr(pf, op.name, None)
         text = (inspect.getdoc(function) if function is not None else op.doc) or op.doc
         first = re.sub(r":func:`([^`]+)`", r"`\1`", text.strip().split("\n\n")[0].replace("\n", " ").replace("``", "`"))
         name = f"`{op.name}`"

@@ -1,6 +1,7 @@
 """pyflow: a deep-learning compiler and runtime. Declare a graph, compile it, run it, train it."""
+# ruff: noqa: F403
 
-from pyflow import data, errors, optim, train
+from pyflow import data, errors, ops, optim, train
 from pyflow.dims import Dim
 from pyflow.dtypes import (
     DType,
@@ -21,18 +22,24 @@ from pyflow.dtypes import (
     uint64,
 )
 from pyflow.gradients import gradients
-from pyflow.graph import (
-    Graph,
-    Node,
-    Value,
-    control_dependencies,
-    get_default_graph,
-    name_scope,
-    reset_default_graph,
-)
+from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
-from pyflow.ops import *  # noqa: F403
-from pyflow.ops import __all__ as _op_names
+from pyflow.ops.activation import *
+from pyflow.ops.conv import *
+from pyflow.ops.debug import *
+from pyflow.ops.indexing import *
+from pyflow.ops.joining import *
+from pyflow.ops.linear import *
+from pyflow.ops.logic import *
+from pyflow.ops.loss import *
+from pyflow.ops.math import *
+from pyflow.ops.normalization import *
+from pyflow.ops.pool import *
+from pyflow.ops.random import *
+from pyflow.ops.reduction import *
+from pyflow.ops.shape import *
+from pyflow.ops.sizes import *
+from pyflow.ops.slicing import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
 from pyflow.ops.state import (
     Variable,
@@ -52,7 +59,7 @@ from pyflow.runtime.state import State
 
 __version__ = "0.1.0"
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Attr",
     "CancelToken",
     "DType",
@@ -108,5 +115,5 @@ __all__ = [  # noqa: PLE0604
     "uint16",
     "uint32",
     "uint64",
-    *_op_names,
 ]
+__all__ += ops.NAMES

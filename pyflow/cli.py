@@ -31,7 +31,9 @@ def main() -> None:
 @click.option("--out", "-o", default="pyflow-demo", show_default=True, help="Folder for pictures and files.")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Passes over the training set.")
 @click.option("--seed", default=0, show_default=True, help="Of weights, order and dropout.")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: all that this process may use.")
+@click.option(
+    "--threads", default=0, show_default=True, type=click.IntRange(0), help="0: all that this process may use."
+)
 def demo(out: str, epochs: int, seed: int, threads: int) -> None:
     """Train a small CNN on handwritten digits and show how it did."""
     try:
@@ -44,7 +46,9 @@ def demo(out: str, epochs: int, seed: int, threads: int) -> None:
 
 @main.command()
 @click.argument("graph", type=click.Path(exists=True, dir_okay=False))
-@click.option("--feeds", type=click.Path(exists=True, dir_okay=False), help="An .npz file with an array per placeholder.")
+@click.option(
+    "--feeds", type=click.Path(exists=True, dir_okay=False), help="An .npz file with an array per placeholder."
+)
 @click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A symbol's size for random feeds; repeatable.")
 @click.option("--seed", default=0, show_default=True, help="Of random feeds.")
 @click.option("--tolerance", default=1e-4, show_default=True, help="Largest difference, relative to the largest value.")

@@ -75,16 +75,28 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
         if isinstance(error, DataLossError):
             raise
         raise DataLossError(
-            message(kind, f"{os.fspath(path)!r} is truncated or altered: {error}", None, "take another copy of the file")
+            message(
+                kind, f"{os.fspath(path)!r} is truncated or altered: {error}", None, "take another copy of the file"
+            )
         ) from None
     version = texts.get("pyflow.version", "")
     if version.isdigit() and int(version) > VERSION:
         raise FailedPreconditionError(
-            message(kind, f"{os.fspath(path)!r} has format version {version}; this pyflow reads up to {VERSION}", None, "update pyflow")
+            message(
+                kind,
+                f"{os.fspath(path)!r} has format version {version}; this pyflow reads up to {VERSION}",
+                None,
+                "update pyflow",
+            )
         )
     digest = texts.pop("pyflow.digest", "")
     if digest != _digest(arrays, texts):
         raise DataLossError(
-            message(kind, f"{os.fspath(path)!r} was altered: its digest does not match", None, "take another copy of the file")
+            message(
+                kind,
+                f"{os.fspath(path)!r} was altered: its digest does not match",
+                None,
+                "take another copy of the file",
+            )
         )
     return arrays, texts

@@ -41,7 +41,7 @@ class Call:
         return f"{self.function}({', '.join(map(str, self.args))})"
 
 
-Atom: TypeAlias = Union[Symbol, Call]
+Atom: TypeAlias = Symbol | Call
 Monomial: TypeAlias = tuple[Atom, ...]
 _NAME = re.compile(r"[A-Za-z_][\w.:]*\Z")
 
@@ -51,6 +51,7 @@ class Dim:
 
     __slots__ = ("_hash", "terms")
     terms: tuple[tuple[Monomial, int], ...]
+    _hash: int
 
     def __new__(cls, name: str, min: int = 0, max: int | None = None, hint: int | None = None) -> Dim:
         if not isinstance(name, str) or not _NAME.match(name):
@@ -103,7 +104,9 @@ class Dim:
         raise TypeError(f"the size {self} is not known while the graph is built, so it has no truth value")
 
     def __index__(self) -> int:
-        raise TypeError(f"the size {self} is not known while the graph is built; feed it, or use pf.shape(x) at run time")
+        raise TypeError(
+            f"the size {self} is not known while the graph is built; feed it, or use pf.shape(x) at run time"
+        )
 
     def __repr__(self) -> str:
         return str(self)
@@ -454,7 +457,9 @@ def parse(text: str, symbols: Mapping[str, Dim] | None = None) -> Size:
         nonlocal at
         token = tokens[at]
         if expected and token not in expected:
-            raise ValueError(f"cannot read the size {text!r}: expected {' or '.join(expected)}, got {token or 'its end'!r}")
+            raise ValueError(
+                f"cannot read the size {text!r}: expected {' or '.join(expected)}, got {token or 'its end'!r}"
+            )
         at += 1
         return token
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pyflow.apply import convert
 from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError, message, user_origin
-from pyflow.graph import Graph, Node, Value, call, convert, get_default_graph
+from pyflow.graph import Graph, Node, Value, get_default_graph
+from pyflow.opdef import call
 from pyflow.ops.state import Variable
 
 
@@ -109,7 +111,12 @@ def _propagate(
             continue
         if node.op.vjp is None:
             raise UnimplementedError(
-                message(node.op.name, f"{node.name} has no gradient", node.origin, "use pf.stop_gradient around it if none is wanted")
+                message(
+                    node.op.name,
+                    f"{node.name} has no gradient",
+                    node.origin,
+                    "use pf.stop_gradient around it if none is wanted",
+                )
             )
         for value, gradient in zip(node.outputs, arrived, strict=True):
             if gradient is not None:

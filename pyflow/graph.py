@@ -1,21 +1,20 @@
-"""The declared graph: what a user builds, one node per call, and the one hook `apply` through which every op goes."""
+"""The declared graph: what a user builds, one node per call."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 import numpy as np
 
-from pyflow import dims, dtypes
+from pyflow import dims
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import (
-    DTypeError,
     FailedPreconditionError,
     GraphGrowthWarning,
     InvalidArgumentError,
@@ -24,166 +23,8 @@ from pyflow.errors import (
     message,
     user_origin,
 )
-from pyflow.opdef import FUNCTIONS, OPS, Input, OpDef, TensorType
-
-ArrayLike = Union["Value", np.ndarray, np.generic, bool, int, float, Sequence[Any]]
-
-
-class Operators:
-    """Python's operators and NumPy's common methods, for everything that can be an op's operand."""
-
-    __slots__ = ()
-    __array_priority__ = 1000
-    __array_ufunc__ = None
-
-    def __add__(self, other: ArrayLike) -> Value:
-        return call("add", self, other)
-
-    def __radd__(self, other: ArrayLike) -> Value:
-        return call("add", other, self)
-
-    def __sub__(self, other: ArrayLike) -> Value:
-        return call("subtract", self, other)
-
-    def __rsub__(self, other: ArrayLike) -> Value:
-        return call("subtract", other, self)
-
-    def __mul__(self, other: ArrayLike) -> Value:
-        return call("multiply", self, other)
-
-    def __rmul__(self, other: ArrayLike) -> Value:
-        return call("multiply", other, self)
-
-    def __truediv__(self, other: ArrayLike) -> Value:
-        return call("divide", self, other)
-
-    def __rtruediv__(self, other: ArrayLike) -> Value:
-        return call("divide", other, self)
-
-    def __floordiv__(self, other: ArrayLike) -> Value:
-        return call("floor_divide", self, other)
-
-    def __rfloordiv__(self, other: ArrayLike) -> Value:
-        return call("floor_divide", other, self)
-
-    def __mod__(self, other: ArrayLike) -> Value:
-        return call("mod", self, other)
-
-    def __rmod__(self, other: ArrayLike) -> Value:
-        return call("mod", other, self)
-
-    def __pow__(self, other: ArrayLike) -> Value:
-        return call("pow", self, other)
-
-    def __rpow__(self, other: ArrayLike) -> Value:
-        return call("pow", other, self)
-
-    def __matmul__(self, other: ArrayLike) -> Value:
-        return call("matmul", self, other)
-
-    def __rmatmul__(self, other: ArrayLike) -> Value:
-        return call("matmul", other, self)
-
-    def __neg__(self) -> Value:
-        return call("negative", self)
-
-    def __pos__(self) -> Value:
-        return call("identity", self)
-
-    def __abs__(self) -> Value:
-        return call("abs", self)
-
-    def __invert__(self) -> Value:
-        return call("logical_not", self)
-
-    def __and__(self, other: ArrayLike) -> Value:
-        return call("logical_and", self, other)
-
-    __rand__ = __and__
-
-    def __or__(self, other: ArrayLike) -> Value:
-        return call("logical_or", self, other)
-
-    __ror__ = __or__
-
-    def __xor__(self, other: ArrayLike) -> Value:
-        return call("logical_xor", self, other)
-
-    __rxor__ = __xor__
-
-    def __eq__(self, other: object) -> Value:  # type: ignore[override]
-        return call("equal", self, other)
-
-    def __ne__(self, other: object) -> Value:  # type: ignore[override]
-        return call("not_equal", self, other)
-
-    def __lt__(self, other: ArrayLike) -> Value:
-        return call("less", self, other)
-
-    def __le__(self, other: ArrayLike) -> Value:
-        return call("less_equal", self, other)
-
-    def __gt__(self, other: ArrayLike) -> Value:
-        return call("greater", self, other)
-
-    def __ge__(self, other: ArrayLike) -> Value:
-        return call("greater_equal", self, other)
-
-    __hash__ = object.__hash__
-
-    def __getitem__(self, key: Any) -> Value:
-        return call("getitem", self, key)
-
-    def __iter__(self) -> Iterator[Value]:
-        first = _operand(self, None).type
-        if not first.dims or not isinstance(first.dims[0], int):
-            raise DTypeError(
-                message("iter", f"cannot iterate over {first}: its first dim is not known", user_origin(), "use pf.split")
-            )
-        return iter([self[i] for i in range(first.dims[0])])
-
-    def __bool__(self) -> bool:
-        value = _operand(self, None)
-        raise DTypeError(
-            message(
-                "bool",
-                f"{value.name}: {value.type} is a graph value: it has no truth value while the graph is built",
-                user_origin(),
-                "use pf.where for a choice per element, or run the graph and test the result",
-            )
-        )
-
-    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        value = _operand(self, None)
-        raise DTypeError(
-            message(
-                "array",
-                f"{value.name}: {value.type} is a graph value and holds no numbers",
-                user_origin(),
-                "get them with session.run(value), or use the pf function instead of NumPy's",
-            )
-        )
-
-    def _no_number(self, kind: str) -> DTypeError:
-        value = _operand(self, None)
-        return DTypeError(
-            message(kind, f"{value.name}: {value.type} is a graph value, not a number", user_origin(), "use session.run(value)")
-        )
-
-    def __int__(self) -> int:
-        raise self._no_number("int")
-
-    def __float__(self) -> float:
-        raise self._no_number("float")
-
-    def __index__(self) -> int:
-        raise self._no_number("index")
-
-    def __len__(self) -> int:
-        value = _operand(self, None)
-        if value.dims and isinstance(value.dims[0], int):
-            return value.dims[0]
-        raise DTypeError(message("len", f"the length of {value.name}: {value.type} is not known", user_origin(), "use pf.shape"))
+from pyflow.opdef import OpDef, TensorType, call
+from pyflow.operators import Operators
 
 
 class Value(Operators):
@@ -328,9 +169,6 @@ _stack = _Stack()
 _default: Graph | None = None
 _default_lock = threading.Lock()
 
-eager_handler: Callable[[OpDef, Sequence[Any], Mapping[str, Any]], Any] | None = None
-"""Set by runtime/eager: takes calls whose operands are tensors, not graph values."""
-
 
 def current_builder() -> Builder:
     return _stack.builders[-1] if _stack.builders else get_default_graph()
@@ -470,7 +308,12 @@ class Graph:
             origin = user_origin(full) if above is None else Origin(above.file, above.line, full)
             if self.finalized:
                 raise FailedPreconditionError(
-                    message(op.name, "the graph is finalized: no node can be added", origin, "build it before graph.finalize()")
+                    message(
+                        op.name,
+                        "the graph is finalized: no node can be added",
+                        origin,
+                        "build it before graph.finalize()",
+                    )
                 )
             node = Node(
                 op,
@@ -496,7 +339,7 @@ class Graph:
         return value
 
     def symbol(self, dim: Dim) -> Dim:
-        """``dim``, which must not contradict an earlier one of its name in this graph; the first that says more wins."""
+        """``dim``, which must not contradict an earlier one of its name here; the first that says more wins."""
         symbol = next(dims.symbols_of(dim))
         known = self._symbols.setdefault(symbol.name, dim)
         other = next(dims.symbols_of(known))
@@ -530,7 +373,9 @@ class Graph:
         node = self._names.get(head)
         if node is not None and tail.isdigit() and int(tail) < len(node.outputs):
             return node.outputs[int(tail)]
-        raise NotFoundError(message("graph", f"nothing is named {name!r}", user_origin(), _near(name, [*self._names, *self._aliases])))
+        raise NotFoundError(
+            message("graph", f"nothing is named {name!r}", user_origin(), _near(name, [*self._names, *self._aliases]))
+        )
 
     def get_tensor_by_name(self, name: str) -> Value:
         """The value named ``"scope/op:0"`` (or, for a node of one output, ``"scope/op"``)."""
@@ -540,7 +385,9 @@ class Graph:
         if len(found.outputs) == 1:
             return found.outputs[0]
         raise NotFoundError(
-            message("graph", f"{name!r} is an op with {len(found.outputs)} outputs", user_origin(), f"name one: {name}:0")
+            message(
+                "graph", f"{name!r} is an op with {len(found.outputs)} outputs", user_origin(), f"name one: {name}:0"
+            )
         )
 
     def get_operation_by_name(self, name: str) -> Node:
@@ -556,7 +403,7 @@ class Graph:
         epochs.add(self._epoch)
         if len(epochs) == 3:
             warnings.warn(
-                f"{origin}: this line adds nodes to the graph between runs, again and again, so every run compiles anew; "
+                f"{origin}: this line adds nodes to the graph between runs, so every run compiles anew; "
                 "declare the graph once before the loop, and call graph.finalize() to make sure",
                 GraphGrowthWarning,
                 stacklevel=2,
@@ -600,135 +447,3 @@ def name_scope(name: str) -> Any:
 def control_dependencies(nodes: Sequence[Node | Value]) -> Any:
     """``get_default_graph().control_dependencies(nodes)``."""
     return get_default_graph().control_dependencies(nodes)
-
-
-def call(op: str, /, *args: Any, **kwargs: Any) -> Any:
-    """The user function of the op of that name."""
-    return FUNCTIONS[op](*args, **kwargs)
-
-
-def is_operand(value: Any) -> bool:
-    """A graph value, or something that stands for one (a Variable)."""
-    return isinstance(value, Value) or hasattr(value, "__pyflow_value__")
-
-
-def _operand(value: Any, dtype: DType | None) -> Value:
-    """``value`` as a Value: graph values as they are, variables read, everything else a constant."""
-    if isinstance(value, Value):
-        return value
-    if hasattr(value, "__pyflow_value__"):
-        return value.__pyflow_value__()
-    if value is None:
-        raise DTypeError("expected a value, an array or a number, got None")
-    if isinstance(value, (list, tuple)) and any(is_operand(entry) for entry in value):
-        return call("stack", *[_operand(entry, dtype) for entry in value])
-    return call("constant", value, dtype)
-
-
-def convert(value: Any, dtype: Any = None) -> Value:
-    """``value`` as a graph value; of ``dtype`` if given (a constant is made in it, anything else cast)."""
-    wanted = None if dtype is None else dtypes.as_dtype(dtype)
-    result = _operand(value, wanted)
-    return result if wanted is None or result.dtype is wanted else call("cast", result, wanted)
-
-
-def _is_weak(value: Any) -> bool:
-    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
-
-
-def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
-    """NumPy's rule for Python numbers: they take the others' dtype unless their kind is higher."""
-    needs_float = any(isinstance(value, float) for value in values)
-    needs_int = any(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    if strong is None:
-        return dtypes.float32 if needs_float else dtypes.int64 if needs_int else dtypes.bool_
-    if needs_float and strong.kind in "biu":
-        return dtypes.float64 if strong.kind in "iu" else dtypes.float32
-    if needs_int and strong.kind == "b":
-        return dtypes.int64
-    return strong
-
-
-def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
-    """The dtype in ``kinds`` that stands for ``dtype``: ints become float64 where only floats go, int32 and bool int64."""
-    if dtype in kinds:
-        return dtype
-    if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu":
-        return dtypes.float32 if dtype.kind == "b" else dtypes.float64
-    if dtypes.int64 in kinds and dtype.kind in "bi":
-        return dtypes.int64
-    names = ", ".join(sorted(d.name for d in kinds))
-    raise DTypeError(f"expected {names}, got {dtype}")
-
-
-def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
-    entries = list(op.inputs)
-    if entries and entries[-1].variadic:
-        last = entries.pop()
-        entries += [Input(f"{last.name}[{i}]", last.kind) for i in range(len(given) - len(entries))]
-    if len(entries) != len(given):
-        raise InvalidArgumentError(f"takes {len(entries)} inputs, got {len(given)}")
-    result: list[Any] = [value if _is_weak(value) else _operand(value, None) for value in given]
-    for kind in dict.fromkeys(entry.kind for entry in entries):
-        members = [i for i, entry in enumerate(entries) if entry.kind == kind]
-        if kind == "*":
-            for i in members:
-                result[i] = convert(result[i])
-            continue
-        fixed = dtypes.BY_NAME.get(kind)
-        allowed = frozenset({fixed}) if fixed is not None else op.kinds[kind]
-        weak = [result[i] for i in members if not isinstance(result[i], Value)]
-        strong = [result[i].dtype for i in members if isinstance(result[i], Value)]
-        target = dtypes.promote(*strong) if strong else None
-        if weak and fixed is None:
-            target = _weak_dtype(weak, target)
-        try:
-            target = fixed or _to_kind(target, allowed)  # type: ignore[arg-type]
-            for i in members:
-                if isinstance(result[i], Value) and fixed is not None and result[i].dtype is not fixed:
-                    raise DTypeError(f"expected {fixed}, got {result[i].dtype}")
-                result[i] = convert(result[i], target)
-        except DTypeError as error:
-            shown = ", ".join(f"{entries[i].name}: {getattr(result[i], 'type', result[i])}" for i in members)
-            raise DTypeError(f"{error}; inputs {shown}") from None
-    return tuple(result)
-
-
-def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: str | None = None) -> Any:
-    """Every op call: operands are converted, attributes normalised, types inferred, and a node added where ops go now.
-
-    Returns the node's value, a tuple of them (``multiple``), or the node itself if it has no outputs.
-    """
-    if eager_handler is not None:
-        handled = eager_handler(op, inputs, attrs)
-        if handled is not NotImplemented:
-            return handled
-    builder = current_builder()
-    try:
-        values = tuple(builder.adopt(value) for value in _convert_inputs(op, inputs))
-        settled = op.normalise(attrs)
-        if op.canonical is not None:
-            settled = op.normalise({**settled, **op.canonical(*values, **settled)})
-        types = op.types_of(values, settled)
-        contents = op.contents_of(values, settled, types)
-    except InvalidArgumentError as error:
-        text = str(error)
-        if text.startswith("["):
-            raise
-        raise type(error)(message(op.name, text, user_origin())) from None
-    node = builder.add(op, values, settled, types, contents, name)
-    if op.multiple:
-        return node.outputs
-    return node.outputs[0] if node.outputs else node
-
-
-def describe(values: Sequence[Value]) -> str:
-    """Operands with names and types, for messages."""
-    return ", ".join(f"{value.name}: {value.type}" for value in values)
-
-
-def lookup(name: str) -> OpDef:
-    """The op of a name; NotFoundError with near names."""
-    if name in OPS:
-        return OPS[name]
-    raise NotFoundError(message("graph", f"there is no op {name!r}", None, _near(name, list(OPS))))

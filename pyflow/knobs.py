@@ -32,7 +32,9 @@ class Knob(Generic[T]):
 DEBUG = Knob("PYFLOW_DEBUG", 0, "1 passes and times, 2 changed graphs, 3 plan and memory, 4 kernels, 5 time per step")
 DUMP = Knob("PYFLOW_DUMP", "", "a folder: the graph after every pass, and the plan, are written there")
 STOP_AFTER = Knob("PYFLOW_STOP_AFTER", "", "the name of a pass: the passes after it that may be left out are")
-MAX_REWRITES = Knob("PYFLOW_MAX_REWRITES", -1, "stop rewriting after this many rewrites (-1: no limit); bisects miscompiles")
+MAX_REWRITES = Knob(
+    "PYFLOW_MAX_REWRITES", -1, "stop rewriting after this many rewrites (-1: no limit); bisects miscompiles"
+)
 CHECK = Knob("PYFLOW_CHECK", 0, "1: check the graph after every pass, as PYFLOW_DEBUG does")
 ISA = Knob("PYFLOW_ISA", "", "portable, avx2 or avx512: the kernels to use instead of the best this CPU has")
 THREADS = Knob("PYFLOW_THREADS", 0, "threads of a session that does not say (0: affinity mask and cgroup quota)")

@@ -152,7 +152,7 @@ def choice(*options: str) -> Attr:
 
 @dataclass(frozen=True)
 class Input:
-    """One declared input: ``x:T``, ``*xs:T`` (any number), ``condition:bool`` (one dtype) or ``*xs:*`` (each its own)."""
+    """One declared input: ``x:T``, ``*xs:T`` (any number), ``c:bool`` (one dtype) or ``*xs:*`` (each its own)."""
 
     name: str
     kind: str
@@ -275,6 +275,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The user's function of each op."""
 
 
+def call(op: str, /, *args: Any, **kwargs: Any) -> Any:
+    """The user function of the op of that name."""
+    return FUNCTIONS[op](*args, **kwargs)
+
+
 def _parse_inputs(text: str) -> tuple[Input, ...]:
     result = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
@@ -298,7 +303,8 @@ def define(
 
     name: lower snake case, unique.
     inputs: ``"x:T, y:T"``: a dtype variable (see ``kinds``) or a dtype's name per input; ``"*xs:T"`` for any number.
-        The kind ``*`` takes each input in its own dtype, whatever it is. Inputs that share a variable are promoted to one dtype, NumPy's way; Python numbers take the others' dtype.
+        The kind ``*`` takes each input in its own dtype, whatever it is. Inputs that share a variable are promoted to
+        one dtype, NumPy's way; Python numbers take the others' dtype.
     attrs, defaults: attribute types (:data:`INT`, :data:`SIZES`, :func:`choice` ...) and default values.
     kinds: the dtypes that each variable may be; default: T is any numeric dtype.
     infer: ``(*values, **attrs) -> TensorType`` or a tuple of them; reads ``.dtype``, ``.dims`` and ``.content`` of its
@@ -339,7 +345,7 @@ def define(
 
 
 def _function(op: OpDef) -> Callable[..., Any]:
-    from pyflow.graph import apply
+    from pyflow.apply import apply
 
     names = [entry.name for entry in op.inputs]
     variadic = bool(op.inputs) and op.inputs[-1].variadic

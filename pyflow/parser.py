@@ -13,8 +13,8 @@ import numpy as np
 from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
 from pyflow.errors import DataLossError, Origin, PyflowError
-from pyflow.graph import Graph, Node, Value, building, lookup
-from pyflow.opdef import VARIABLE, Constant, TensorType
+from pyflow.graph import Graph, Node, Value, building
+from pyflow.opdef import OPS, VARIABLE, Constant, TensorType
 
 LIMIT = 64 << 20
 """Characters of a text."""
@@ -185,7 +185,8 @@ class _Parser:
         if number in self.nodes:
             _malformed(f"%{number} is defined twice")
         reader.mark("=")
-        op = lookup(reader.take("word"))
+        word = reader.take("word")
+        op = OPS[word] if word in OPS else _malformed(f"there is no op {word!r}")
         inputs = tuple(self.value(reader.take("value")) for _ in reader.items("(", ")"))
         attrs: dict[str, Any] = {}
         if reader.peek == "{":
@@ -213,9 +214,7 @@ class _Parser:
         if len(types) != len(written) or any(
             a.dtype is not b.dtype or a.dims != b.dims for a, b in zip(types, written, strict=True)
         ):
-            _malformed(
-                f"the types are ({', '.join(map(str, types))}), the text says ({', '.join(map(str, written))})"
-            )
+            _malformed(f"the types are ({', '.join(map(str, types))}), the text says ({', '.join(map(str, written))})")
         contents = op.contents_of(inputs, settled, types)
         with building(self.graph):
             node = self.graph.add(op, inputs, settled, types, contents, name or None)
@@ -328,7 +327,9 @@ class _Reader:
         _malformed(f"there is no constant {word[:40]!r}")
 
     def tensor(self) -> Constant:
-        parts: list[Any] = [self.attr(1) if index else self.take("word") for index, _ in enumerate(self.items("(", ")"))]
+        parts: list[Any] = [
+            self.attr(1) if index else self.take("word") for index, _ in enumerate(self.items("(", ")"))
+        ]
         if len(parts) != 3 or parts[0] not in dtypes.BY_NAME or not all(isinstance(part, tuple) for part in parts[1:]):
             _malformed("expected tensor(dtype, [shape], [elements])")
         dtype, shape, entries = dtypes.BY_NAME[parts[0]], parts[1], parts[2]

@@ -86,7 +86,11 @@ class Region:
 
     def roots(self) -> tuple[Value, ...]:
         """Every value that must be computed: outputs, commits, inputs of effects."""
-        return (*self.outputs, *(value for _, value in self.commits), *(v for node in self.effects for v in node.inputs))
+        return (
+            *self.outputs,
+            *(value for _, value in self.commits),
+            *(v for node in self.effects for v in node.inputs),
+        )
 
     def nodes(self) -> list[Node]:
         """Every node that the roots and effects need, operands before users."""
@@ -149,7 +153,9 @@ def topological(roots: Iterable[Node], without: Container[Node] = ()) -> list[No
     return order
 
 
-def capture(graph: Graph, fetches: Sequence[Value | Node], feeds: Sequence[Value], table: Table | None = None) -> Region:
+def capture(
+    graph: Graph, fetches: Sequence[Value | Node], feeds: Sequence[Value], table: Table | None = None
+) -> Region:
     """The region that computes ``fetches`` from ``feeds``; nodes that are fetched give no output but run.
 
     Raises InvalidArgumentError, listing them, for placeholders that are needed and neither fed nor defaulted.
@@ -157,7 +163,9 @@ def capture(graph: Graph, fetches: Sequence[Value | Node], feeds: Sequence[Value
     table = table or Table()
     values: dict[Value, Value] = {}
     for index, value in enumerate(feeds):
-        values[value] = table.input(f"feed:{index}", value.type, value.content if value.node.op.name != "placeholder" else None)
+        values[value] = table.input(
+            f"feed:{index}", value.type, value.content if value.node.op.name != "placeholder" else None
+        )
         table.unite(values[value].node, _origins(value.node))
     inputs = list(values.values())
     variables: dict[str, Value] = {}

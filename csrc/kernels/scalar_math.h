@@ -39,20 +39,36 @@ PF_FUNCTION double from_bits(uint64_t bits) {
   return x;
 }
 
-PF_FUNCTION float absolute(float x) { return __builtin_fabsf(x); }
-PF_FUNCTION double absolute(double x) { return __builtin_fabs(x); }
-PF_FUNCTION float with_sign(float x, float sign) { return __builtin_copysignf(x, sign); }
-PF_FUNCTION double with_sign(double x, double sign) { return __builtin_copysign(x, sign); }
-PF_FUNCTION float square_root(float x) { return __builtin_sqrtf(x); }
-PF_FUNCTION double square_root(double x) { return __builtin_sqrt(x); }
+PF_FUNCTION float absolute(float x) {
+  return __builtin_fabsf(x);
+}
+PF_FUNCTION double absolute(double x) {
+  return __builtin_fabs(x);
+}
+PF_FUNCTION float with_sign(float x, float sign) {
+  return __builtin_copysignf(x, sign);
+}
+PF_FUNCTION double with_sign(double x, double sign) {
+  return __builtin_copysign(x, sign);
+}
+PF_FUNCTION float square_root(float x) {
+  return __builtin_sqrtf(x);
+}
+PF_FUNCTION double square_root(double x) {
+  return __builtin_sqrt(x);
+}
 
 // Adding one of these rounds a float32 (|x| < 2^22) or float64 (|x| < 2^51) to an integer, found in the low bits.
 constexpr float kRound32 = 12582912.0f;
 constexpr double kRound64 = 6755399441055744.0;
 
 // 2^n for a float32 exponent n in [-126, 127].
-PF_FUNCTION float power_of_two32(uint32_t n) { return from_bits((n + 127u) << 23); }
-PF_FUNCTION double power_of_two64(uint64_t n) { return from_bits((n + 1023u) << 52); }
+PF_FUNCTION float power_of_two32(uint32_t n) {
+  return from_bits((n + 127u) << 23);
+}
+PF_FUNCTION double power_of_two64(uint64_t n) {
+  return from_bits((n + 1023u) << 52);
+}
 
 // y * 2^n for |n| <= 252, the result rounded once.
 PF_FUNCTION float scale(float y, uint32_t n) {
@@ -299,11 +315,21 @@ PF_FUNCTION double logarithm(double x) {
   return x > 0.0 ? inside : beyond;
 }
 
-PF_FUNCTION double exponential_minus_one(double x) { return __builtin_expm1(x); }
-PF_FUNCTION double logarithm_plus_one(double x) { return __builtin_log1p(x); }
-PF_FUNCTION double hyperbolic_tangent(double x) { return __builtin_tanh(x); }
-PF_FUNCTION double error_function(double x) { return __builtin_erf(x); }
-PF_FUNCTION double normal_cdf(double x) { return 0.5 * __builtin_erfc(x * -0.70710678118654752440); }
+PF_FUNCTION double exponential_minus_one(double x) {
+  return __builtin_expm1(x);
+}
+PF_FUNCTION double logarithm_plus_one(double x) {
+  return __builtin_log1p(x);
+}
+PF_FUNCTION double hyperbolic_tangent(double x) {
+  return __builtin_tanh(x);
+}
+PF_FUNCTION double error_function(double x) {
+  return __builtin_erf(x);
+}
+PF_FUNCTION double normal_cdf(double x) {
+  return 0.5 * __builtin_erfc(x * -0.70710678118654752440);
+}
 PF_FUNCTION double logistic(double x) {
   const double e = exponential(-absolute(x));
   const double numerator = x < 0.0 ? e : 1.0;

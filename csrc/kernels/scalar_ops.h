@@ -132,8 +132,12 @@ PF_FUNCTION T divide_integers(T a, T b, uint32_t& faults) {
   return b == -1 ? static_cast<T>(Wrapping<T>(0) - Wrapping<T>(a)) : b == 0 ? T(0) : quotient;
 }
 
-PF_FUNCTION float remainder_of(float a, float b) { return __builtin_fmodf(a, b); }
-PF_FUNCTION double remainder_of(double a, double b) { return __builtin_fmod(a, b); }
+PF_FUNCTION float remainder_of(float a, float b) {
+  return __builtin_fmodf(a, b);
+}
+PF_FUNCTION double remainder_of(double a, double b) {
+  return __builtin_fmod(a, b);
+}
 
 // The remainder with the divisor's sign, as in Python.
 template <typename T>
@@ -168,8 +172,12 @@ PF_FUNCTION T floor_divide(T a, T b, uint32_t& faults) {
   }
 }
 
-PF_FUNCTION float power(float a, float b, uint32_t&) { return __builtin_powf(a, b); }
-PF_FUNCTION double power(double a, double b, uint32_t&) { return __builtin_pow(a, b); }
+PF_FUNCTION float power(float a, float b, uint32_t&) {
+  return __builtin_powf(a, b);
+}
+PF_FUNCTION double power(double a, double b, uint32_t&) {
+  return __builtin_pow(a, b);
+}
 template <typename T>
 PF_FUNCTION T power(T a, T b, uint32_t& faults) {
   faults |= b < 0 ? kFaultPower : 0u;

@@ -9,9 +9,15 @@
 namespace pf {
 namespace PF_ISA {
 
-static inline int64_t minimum_of(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t maximum_of(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t ceildiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t minimum_of(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+static inline int64_t maximum_of(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+static inline int64_t ceildiv(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 // Bytes that one element of a dtype takes in memory; 0 for a code that is none.
 static inline int64_t element_size(int32_t dtype) {
@@ -39,14 +45,18 @@ static inline const char* dtype_name(int32_t dtype) {
 static inline bool is_num(int32_t dtype) {
   return dtype == PF_DTYPE_float32 || dtype == PF_DTYPE_float64 || dtype == PF_DTYPE_int32 || dtype == PF_DTYPE_int64;
 }
-static inline bool is_float(int32_t dtype) { return dtype == PF_DTYPE_float32 || dtype == PF_DTYPE_float64; }
+static inline bool is_float(int32_t dtype) {
+  return dtype == PF_DTYPE_float32 || dtype == PF_DTYPE_float64;
+}
 
 static inline int64_t count_elements(const int64_t* dims, int32_t ndim) {
   int64_t count = 1;
   for (int32_t axis = 0; axis < ndim; ++axis) count *= dims[axis];
   return count;
 }
-static inline int64_t count_elements(const pf_view& view) { return count_elements(view.dims, view.ndim); }
+static inline int64_t count_elements(const pf_view& view) {
+  return count_elements(view.dims, view.ndim);
+}
 
 static inline bool is_contiguous(const pf_view& view) {
   int64_t expected = 1;

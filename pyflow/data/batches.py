@@ -13,7 +13,9 @@ def _rows(op: str, arrays: tuple[np.ndarray, ...]) -> int:
     lengths = [len(array) if np.ndim(array) else -1 for array in arrays]
     if not arrays or lengths[0] < 0 or len(set(lengths)) != 1:
         raise InvalidArgumentError(
-            message(op, f"expected arrays with equally many rows, got shapes {[np.shape(a) for a in arrays]}", user_origin())
+            message(
+                op, f"expected arrays with equally many rows, got shapes {[np.shape(a) for a in arrays]}", user_origin()
+            )
         )
     return lengths[0]
 
@@ -62,7 +64,9 @@ def train_test_split(
     """
     rows = _rows("data", tuple(np.asarray(array) for array in arrays))
     if not 0 < test_fraction < 1:
-        raise InvalidArgumentError(message("data", f"expected 0 < test_fraction < 1, got {test_fraction}", user_origin()))
+        raise InvalidArgumentError(
+            message("data", f"expected 0 < test_fraction < 1, got {test_fraction}", user_origin())
+        )
     random = np.random.default_rng(seed)
     classes = np.zeros(rows, int) if labels is None else np.asarray(labels)
     test = np.zeros(rows, bool)

@@ -1,4 +1,4 @@
-"""The main job, end to end: declare a small CNN, train it on handwritten digits, test it honestly, draw what happened."""
+"""The main job, end to end: declare a small CNN, train it on digits, test it honestly, draw what happened."""
 
 from pyflow.demo.digits import run_demo
 

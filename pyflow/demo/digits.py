@@ -39,9 +39,7 @@ def shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Each image moved by at most one pixel each way: what handwriting does anyway."""
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
     moves = random.integers(0, 3, size=(len(images), 2))
-    return np.stack(
-        [image[:, y : y + SIDE, x : x + SIDE] for image, (y, x) in zip(padded, moves, strict=True)]
-    )
+    return np.stack([image[:, y : y + SIDE, x : x + SIDE] for image, (y, x) in zip(padded, moves, strict=True)])
 
 
 def train(

@@ -61,7 +61,9 @@ def draw_digits(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarra
         right = predicted[index] == labels[index]
         axes.imshow(images[index, 0], cmap="gray_r", interpolation="nearest")
         text = f"{predicted[index]}  ({100 * probabilities[index].max():.0f} %)"
-        axes.set_title(text if right else f"{text}, is {labels[index]}", fontsize=9, color="black" if right else "#cb181d")
+        axes.set_title(
+            text if right else f"{text}, is {labels[index]}", fontsize=9, color="black" if right else "#cb181d"
+        )
         axes.axis("off")
     figure.suptitle("test digits: mistakes first, then the least certain")
     figure.savefig(path, dpi=120)

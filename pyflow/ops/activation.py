@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pyflow.errors import DTypeError, message, user_origin
-from pyflow.graph import FUNCTIONS, Node, Value, call
-from pyflow.opdef import FLOATS, INT, NUMERIC, Facts, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import FLOATS, FUNCTIONS, INT, NUMERIC, Facts, call, define
 from pyflow.ops.common import elementwise, in_float64, normalise_axis, quiet
 
 __all__ = ["gelu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus"]

@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.apply import is_operand
 from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError
-from pyflow.graph import Node, Value, call, is_operand
-from pyflow.opdef import ANY, BOOL, FLOATS, INTEGERS, NUMERIC, Facts, TensorType, broadcast_dims, define, same_types
+from pyflow.graph import Node, Value
+from pyflow.opdef import (
+    ANY,
+    BOOL,
+    FLOATS,
+    INTEGERS,
+    NUMERIC,
+    Facts,
+    TensorType,
+    broadcast_dims,
+    call,
+    define,
+    same_types,
+)
 
 _KINDS = {FLOATS: "floating", INTEGERS: "integer", NUMERIC: "numeric", BOOL: "bool", ANY: "numeric or bool"}
 

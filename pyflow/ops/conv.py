@@ -10,8 +10,8 @@ import numpy as np
 from pyflow import dims
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import Node, Value, call
-from pyflow.opdef import FLOATS, INT, SIZES, Lowering, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import FLOATS, INT, SIZES, Lowering, TensorType, call, define
 from pyflow.ops.common import ndim_of
 from pyflow.ops.shape import reshape
 from pyflow.ops.sizes import Check, check_rank, differ, equal_check

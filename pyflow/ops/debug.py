@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pyflow.errors import FailedPreconditionError, message
-from pyflow.graph import Node, Value, call, control_dependencies
-from pyflow.opdef import ANY, TEXT, Lowering, TensorType, define
+from pyflow.graph import Node, Value, control_dependencies
+from pyflow.opdef import ANY, TEXT, Lowering, TensorType, call, define
 from pyflow.ops.common import no_gradient
 from pyflow.plan import View
 

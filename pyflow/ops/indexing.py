@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.apply import convert
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import Value, call, convert
-from pyflow.opdef import ANY, DTYPE, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, define
+from pyflow.graph import Value
+from pyflow.opdef import ANY, DTYPE, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axis
 from pyflow.ops.shape import expand_dims, reshape
 from pyflow.ops.sizes import as_size, sizes

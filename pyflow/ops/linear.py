@@ -10,8 +10,8 @@ import numpy as np
 from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import FUNCTIONS, Node, Value, call
-from pyflow.opdef import NUMERIC, Lowering, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import FUNCTIONS, NUMERIC, Lowering, TensorType, call, define
 from pyflow.ops.common import ndim_of, quiet, sum_to
 from pyflow.ops.sizes import differ, equal_check
 from pyflow.plan import View

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pyflow.graph import Node, Value, call
-from pyflow.opdef import ANY, BOOL, FLOATS, Facts, TensorType, broadcast_dims, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import ANY, BOOL, FLOATS, Facts, TensorType, broadcast_dims, call, define
 from pyflow.ops.common import elementwise, no_gradient, quiet, sum_to, zeros_where
 
 __all__ = [

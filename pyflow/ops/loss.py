@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pyflow import dtypes
+from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import Value, call, convert
+from pyflow.graph import Value
+from pyflow.opdef import call
 from pyflow.ops.common import ndim_of, normalise_axis
 from pyflow.ops.indexing import one_hot
 from pyflow.ops.sizes import text_of

@@ -11,8 +11,8 @@ from pyflow import dims
 from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError
-from pyflow.graph import FUNCTIONS, Node, Value, call
-from pyflow.opdef import ANY, DTYPE, FLOATS, INTEGERS, NUMERIC, Facts, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import ANY, DTYPE, FLOATS, FUNCTIONS, INTEGERS, NUMERIC, Facts, TensorType, call, define
 from pyflow.ops.common import constant_array, elementwise, in_float64, in_range, no_gradient, quiet, sum_to, zeros_where
 
 __all__ = [

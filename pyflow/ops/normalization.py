@@ -8,8 +8,8 @@ import numpy as np
 
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
-from pyflow.graph import Node, Value, call
-from pyflow.opdef import FLOAT, FLOATS, INT, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import FLOAT, FLOATS, INT, TensorType, call, define
 from pyflow.ops.common import in_float64, ndim_of, normalise_axis, sum_to
 from pyflow.ops.shape import reshape
 from pyflow.ops.sizes import Check, differ, equal_check, text_of

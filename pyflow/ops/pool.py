@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pyflow.dims import Size
-from pyflow.graph import Node, Value, call
-from pyflow.opdef import BOOLEAN, FLOATS, NUMERIC, SIZES, Lowering, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import BOOLEAN, FLOATS, NUMERIC, SIZES, Lowering, TensorType, call, define
 from pyflow.ops.windows import (
     DATA_FORMAT,
     FROM_LAST,

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from pyflow import dtypes
+from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import Value, call, convert
-from pyflow.opdef import DTYPE, FLOAT, FLOATS, INT, INTEGERS, Lowering, TensorType, define
+from pyflow.graph import Value
+from pyflow.opdef import DTYPE, FLOAT, FLOATS, INT, INTEGERS, Lowering, TensorType, call, define
 from pyflow.ops import philox
 from pyflow.ops.common import no_gradient
 from pyflow.ops.sizes import SHAPE

@@ -12,8 +12,22 @@ from pyflow import dims, dtypes, views
 from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError
-from pyflow.graph import FUNCTIONS, Node, Value, call
-from pyflow.opdef import ANY, BOOL, BOOLEAN, FLOATS, INT, INTS, NUMERIC, SIZES, Lowering, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import (
+    ANY,
+    BOOL,
+    BOOLEAN,
+    FLOATS,
+    FUNCTIONS,
+    INT,
+    INTS,
+    NUMERIC,
+    SIZES,
+    Lowering,
+    TensorType,
+    call,
+    define,
+)
 from pyflow.ops.common import (
     count_along,
     in_range,

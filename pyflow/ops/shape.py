@@ -10,8 +10,8 @@ import numpy as np
 from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import Node, Value, call
-from pyflow.opdef import ANY, INTS, SIZES, Lowering, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import ANY, INTS, SIZES, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axes, normalise_axis, sum_to
 from pyflow.ops.sizes import SHAPE, Check, broadcast_check, differ, equal_check, text_of
 from pyflow.plan import View

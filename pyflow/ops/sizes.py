@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.apply import is_operand
 from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError
-from pyflow.graph import Value, is_operand
+from pyflow.graph import Value
 from pyflow.opdef import ANY, BOOLEAN, SIZES, Attr, Lowering, TensorType, define
 
 __all__ = ["rank", "shape", "size"]

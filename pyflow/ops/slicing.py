@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, views
+from pyflow.apply import convert, is_operand
 from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
-from pyflow.graph import Node, Value, call, convert, is_operand
-from pyflow.opdef import ANY, FUNCTIONS, INTS, SIZES, TensorType, define
+from pyflow.graph import Node, Value
+from pyflow.opdef import ANY, FUNCTIONS, INTS, SIZES, TensorType, call, define
 from pyflow.ops.shape import expand_dims, filled, flip, reshape, squeeze
 from pyflow.ops.sizes import Check, as_size, at_most_check, differ, text_of
 from pyflow.plan import View

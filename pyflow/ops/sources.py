@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.apply import convert
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
-from pyflow.graph import Value, convert, get_default_graph
+from pyflow.graph import Value, get_default_graph
 from pyflow.opdef import ANY, CONSTANT, DTYPE, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
 
-Shape = Sequence[Union[int, str, Dim, None]]
+Shape = Sequence[int | str | Dim | None]
 
 TRACKED_LIMIT = 64
 """Integer values of at most this many elements are tracked while the graph is built."""
@@ -48,7 +49,9 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
     try:
         array = np.array(value, order="C")
     except ValueError as error:
-        raise InvalidArgumentError(message("constant", str(error), user_origin(), "give rows of equal length")) from None
+        raise InvalidArgumentError(
+            message("constant", str(error), user_origin(), "give rows of equal length")
+        ) from None
     wanted = dtypes.as_dtype(dtype) if dtype is not None else None
     if array.dtype.kind in "OSUMmV" and array.dtype not in dtypes._BY_NUMPY:
         raise DTypeError(
@@ -74,7 +77,9 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
 
 def _in_dtype(array: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype.kind in "iu" and array.dtype.kind == "f":
-        raise DTypeError(message("constant", f"{array.dtype} data does not fit {dtype} without loss", user_origin(), "use pf.cast"))
+        raise DTypeError(
+            message("constant", f"{array.dtype} data does not fit {dtype} without loss", user_origin(), "use pf.cast")
+        )
     with np.errstate(over="ignore"):
         cast = array.astype(dtype.numpy)
     if dtype.kind in "iu" and not np.array_equal(cast, array):
@@ -110,7 +115,9 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
     """
     if shape is None:
         raise InvalidArgumentError(
-            message("placeholder", "the rank is not given", user_origin(), "pass shape=, with None for each unknown size")
+            message(
+                "placeholder", "the rank is not given", user_origin(), "pass shape=, with None for each unknown size"
+            )
         )
     if isinstance(shape, (str, int, Dim)):
         shape = (shape,)
@@ -165,7 +172,9 @@ def placeholder_with_default(default: Any, shape: Shape | None = None, name: str
     value = convert(default)
     if shape is not None and tuple(shape) != value.dims:
         raise InvalidArgumentError(
-            message("placeholder_with_default", f"shape {tuple(shape)} is not the default's: {value.type}", user_origin())
+            message(
+                "placeholder_with_default", f"shape {tuple(shape)} is not the default's: {value.type}", user_origin()
+            )
         )
     result: Value = _with_default(value, name=name)
     return result

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from pyflow import dtypes
+from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
-from pyflow.graph import Graph, Node, Operators, Value, call, convert, get_default_graph
-from pyflow.opdef import ANY, TEXT, VARIABLE, TensorType, define
+from pyflow.graph import Graph, Node, Value, get_default_graph
+from pyflow.opdef import ANY, TEXT, VARIABLE, TensorType, call, define
+from pyflow.operators import Operators
+from pyflow.ops.common import no_gradient
 
 GENERATOR = "random/generator"
 """The variable (key, counter) that ops without a seed draw from."""
@@ -23,6 +26,9 @@ class Variable(Operators):
     ``initial_value``: an array, a number, a graph value or a function that returns one; its shape must be known. A
     use reads what the writes before it in the program have left; a run starts from what the last one left.
     """
+
+    name: str
+    type: TensorType
 
     def __init__(
         self,
@@ -91,7 +97,9 @@ class Variable(Operators):
         if new.dtype is not self.dtype:
             if not dtypes.can_cast_safely(new.dtype, self.dtype) and new.node.op.name != "constant":
                 raise DTypeError(
-                    message("assign", f"{self.name} is {self.type}, got {new.type}", user_origin(), "cast it with pf.cast")
+                    message(
+                        "assign", f"{self.name} is {self.type}, got {new.type}", user_origin(), "cast it with pf.cast"
+                    )
                 )
             new = convert(value, self.dtype) if not isinstance(value, Value) else call("cast", new, self.dtype)
         if new.dims != self.dims:
@@ -148,7 +156,8 @@ _draw = define(
     infer=lambda variable, becomes: variable.type,
     ref=None,
     effect="update",
-    vjp=lambda node, gradient: (),
+    vjp=no_gradient,
+    doc="The generator (key, counter) at this place of the program; the draw moves its counter on.",
 )
 
 
@@ -157,6 +166,8 @@ _advance = define(
     "key:int64",
     infer=lambda key: key.type,
     ref=lambda key: key + np.array([0, 1], np.int64),
+    vjp=no_gradient,
+    doc="What a draw leaves of the generator: the same key, the next counter.",
     expand=lambda key: call("add", key, np.array([0, 1], np.int64)),
 )
 
@@ -206,5 +217,3 @@ def trainable_variables(graph: Graph | None = None) -> list[Variable]:
 def set_random_seed(seed: int) -> None:
     """Seeds the default graph's generator: runs in a new State draw the same numbers each time."""
     get_default_graph().seed = int(seed)
-
-

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
 import numpy as np
 
+from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.gradients import gradients
-from pyflow.graph import Node, Value, call, convert
+from pyflow.graph import Node, Value
+from pyflow.opdef import call
 from pyflow.ops.state import Variable, group, trainable_variables
 
-LearningRate = Union[float, Value]
-GradientsAndVariables = Sequence[tuple[Union[Value, None], Variable]]
+LearningRate = float | Value
+GradientsAndVariables = Sequence[tuple[Value | None, Variable]]
 
 
 class Optimizer:
@@ -129,7 +130,7 @@ class Adam(Optimizer):
 
 
 def clip_by_global_norm(values: Sequence[Value | None], norm: float) -> tuple[list[Value | None], Value]:
-    """Scales all ``values`` by one factor so that their joint 2-norm is at most ``norm``; also returns the norm found."""
+    """Scales all ``values`` by one factor so that their joint 2-norm is at most ``norm``; also gives the norm."""
     present = [value for value in values if value is not None]
     if not present:
         raise InvalidArgumentError(message("clip_by_global_norm", "expected at least one value", user_origin()))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from pyflow import dtypes
-from pyflow.graph import Node, Value, call
+from pyflow.graph import Node, Value
+from pyflow.opdef import call
 from pyflow.region import Region
 from pyflow.rewrite import Rule, constant_of, rewrite
 from pyflow.target import Target

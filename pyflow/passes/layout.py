@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyflow.dims import Size
-from pyflow.graph import Node, Value, call
-from pyflow.opdef import OPS
+from pyflow.graph import Node, Value
+from pyflow.opdef import OPS, call
 from pyflow.ops.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Lasting, Region, Table
 from pyflow.rewrite import Rule, rewrite

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyflow.errors import Origin, UnimplementedError
-from pyflow.graph import Node, Value, building, call
+from pyflow.graph import Node, Value, building
+from pyflow.opdef import call
 from pyflow.region import Region
 from pyflow.rewrite import Rule, also_from, rebuilt, rewrite
 from pyflow.target import Target

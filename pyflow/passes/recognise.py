@@ -13,7 +13,8 @@ import numpy as np
 
 from pyflow.algebra import factors_of, is_op, number, polynomial, reduced
 from pyflow.dims import Size
-from pyflow.graph import Node, Value, call
+from pyflow.graph import Node, Value
+from pyflow.opdef import call
 from pyflow.ops.common import constant_array
 from pyflow.region import Lasting, Region
 from pyflow.rewrite import Rule, again, also_from, constant_of, rewrite

@@ -11,7 +11,8 @@ import numpy as np
 
 from pyflow import dims, dtypes, views
 from pyflow.dims import Size
-from pyflow.graph import Node, Value, call
+from pyflow.graph import Node, Value
+from pyflow.opdef import call
 from pyflow.ops.common import constant_array
 from pyflow.plan import View
 from pyflow.region import Region

@@ -37,11 +37,19 @@ class SessionConfig:
         for name, allowed in (("numerics", ("default", "strict")), ("check_numerics", ("", "first"))):
             if getattr(self, name) not in allowed:
                 raise InvalidArgumentError(
-                    message("SessionConfig", f"{name}: expected one of {allowed}, got {getattr(self, name)!r}", user_origin())
+                    message(
+                        "SessionConfig",
+                        f"{name}: expected one of {allowed}, got {getattr(self, name)!r}",
+                        user_origin(),
+                    )
                 )
         if self.threads < 0 or self.plan_cache < 1:
             raise InvalidArgumentError(
-                message("SessionConfig", f"expected threads >= 0, plan_cache >= 1, got {self.threads}, {self.plan_cache}", user_origin())
+                message(
+                    "SessionConfig",
+                    f"expected threads >= 0, plan_cache >= 1, got {self.threads}, {self.plan_cache}",
+                    user_origin(),
+                )
             )
 
 
@@ -74,7 +82,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
-            raise InvalidArgumentError(message("RunOptions", f"expected timeout > 0, got {self.timeout}", user_origin()))
+            raise InvalidArgumentError(
+                message("RunOptions", f"expected timeout > 0, got {self.timeout}", user_origin())
+            )
 
 
 @dataclass

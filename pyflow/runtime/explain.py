@@ -41,7 +41,9 @@ class Explanation:
     commits: tuple[str, ...]
 
     def __str__(self) -> str:
-        table = Table("", "kernel", "on", "result", "from", "why", title=f"{len(self.rows)} steps", title_justify="left")
+        table = Table(
+            "", "kernel", "on", "result", "from", "why", title=f"{len(self.rows)} steps", title_justify="left"
+        )
         for index, row in enumerate(self.rows):
             mark = str(index) if row.phase == "run" else "prepare"
             table.add_row(mark, *map(escape, (row.kernel, row.backend, row.result, row.origin, row.note)))
@@ -107,7 +109,17 @@ class MemoryPlan:
         return cls(int(native["peak"]), int(native["scratch"]), tuple(rows))
 
     def __str__(self) -> str:
-        table = Table("buffer", "kind", "bytes", "slot", "offset", title=f"arena: {self.peak:,} bytes, of them scratch {self.scratch:,}", title_justify="left")
+        table = Table(
+            "buffer",
+            "kind",
+            "bytes",
+            "slot",
+            "offset",
+            title=f"arena: {self.peak:,} bytes, of them scratch {self.scratch:,}",
+            title_justify="left",
+        )
         for row in self.buffers:
-            table.add_row(escape(str(row["name"])), str(row["kind"]), f"{row['bytes']:,}", str(row["slot"]), str(row["offset"]))
+            table.add_row(
+                escape(str(row["name"])), str(row["kind"]), f"{row['bytes']:,}", str(row["slot"]), str(row["offset"])
+            )
         return render(table)

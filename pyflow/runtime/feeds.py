@@ -63,10 +63,13 @@ def _cast(value: Value, array: np.ndarray, weak: bool) -> np.ndarray:
         if wanted.kind in "iu" and not np.array_equal(cast, array):
             raise _misfit(value, "got numbers that do not fit", f"expected {wanted}")
         return cast
-    raise _misfit(value, f"got dtype {array.dtype}", f"expected {wanted}; a cast could change values: use .astype({wanted})")
+    raise _misfit(
+        value, f"got dtype {array.dtype}", f"expected {wanted}; a cast could change values: use .astype({wanted})"
+    )
 
 
 def _misfit(value: Value, came: str, hint: str) -> DTypeError | InvalidArgumentError:
     kind = DTypeError if "dtype" in came or "graph value" in came else InvalidArgumentError
-    return kind(message("feed", f"{value.node.name}: {value.type} declared at {value.node.origin}: {came}", user_origin(), hint))
-
+    return kind(
+        message("feed", f"{value.node.name}: {value.type} declared at {value.node.origin}: {came}", user_origin(), hint)
+    )

@@ -34,7 +34,12 @@ def resolve(graph: Graph, fetches: Any) -> Fetches:
     if fetches is None:
         if not graph.outputs:
             raise InvalidArgumentError(
-                message("run", "run(None) fetches graph.outputs, and there are none", user_origin(), "set graph.outputs = [...]")
+                message(
+                    "run",
+                    "run(None) fetches graph.outputs, and there are none",
+                    user_origin(),
+                    "set graph.outputs = [...]",
+                )
             )
         fetches = list(graph.outputs)
     result = Fetches()
@@ -91,7 +96,12 @@ def _reader(
 def _same_graph(graph: Graph, node: Node) -> None:
     if node.graph is not graph:
         raise InvalidArgumentError(
-            message("run", f"{node.name} ({node.origin}) belongs to another graph", user_origin(), "open a Session on that graph")
+            message(
+                "run",
+                f"{node.name} ({node.origin}) belongs to another graph",
+                user_origin(),
+                "open a Session on that graph",
+            )
         )
 
 

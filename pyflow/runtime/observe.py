@@ -31,7 +31,14 @@ class Trace:
     events: list[TraceEvent] = field(default_factory=list)
 
     def __call__(
-        self, step: int, kernel: str, origin: str, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], begin: int, end: int
+        self,
+        step: int,
+        kernel: str,
+        origin: str,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        begin: int,
+        end: int,
     ) -> None:
         shapes = tuple(f"{array.dtype}{list(array.shape)}" for array in (*inputs, *outputs))
         self.events.append(TraceEvent(step, kernel, origin, begin, end, shapes))
@@ -67,7 +74,14 @@ class NumericsCheck:
     """Stops a run at the first step whose floating outputs hold NaN or inf."""
 
     def __call__(
-        self, step: int, kernel: str, origin: str, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], begin: int, end: int
+        self,
+        step: int,
+        kernel: str,
+        origin: str,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        begin: int,
+        end: int,
     ) -> None:
         for array in outputs:
             if array.dtype.kind != "f" or np.isfinite(array).all():

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from pyflow import _core, dims, graph as graphs
+from pyflow import _core, dims
+from pyflow import graph as graphs
 from pyflow.errors import FailedPreconditionError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.knobs import THREADS
 from pyflow.ops.state import GENERATOR
-from pyflow.runtime import feeds as feeding, fetches as fetching
+from pyflow.runtime import feeds as feeding
+from pyflow.runtime import fetches as fetching
 from pyflow.runtime.config import RunOptions, SessionConfig, SessionStats
 from pyflow.runtime.executable import Executable, compile_fetches
 from pyflow.runtime.explain import Explanation, MemoryPlan, explain_plan

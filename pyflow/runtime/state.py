@@ -33,7 +33,12 @@ class State:
         if not self.native.has(name):
             near = difflib.get_close_matches(name, self.names(), 3)
             raise NotFoundError(
-                message("state", f"variable {name!r} has no value", user_origin(), f"nearest: {near}" if near else "run the initializer")
+                message(
+                    "state",
+                    f"variable {name!r} has no value",
+                    user_origin(),
+                    f"nearest: {near}" if near else "run the initializer",
+                )
             )
         value: np.ndarray = self.native.get(name)
         return value

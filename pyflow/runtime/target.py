@@ -24,7 +24,12 @@ class BackendTarget:
         known = backends.list_backends()
         if device not in known:
             raise NotFoundError(
-                message("session", f"there is no backend {device!r}", user_origin(), f"known: {', '.join(known)}; pf.load_backend(path) loads more")
+                message(
+                    "session",
+                    f"there is no backend {device!r}",
+                    user_origin(),
+                    f"known: {', '.join(known)}; pf.load_backend(path) loads more",
+                )
             )
         self.device = device
         self.numerics = numerics

@@ -1,4 +1,4 @@
-"""Finds where answers part: the first pass, or the first node, whose result differs from NumPy's on the graph as declared."""
+"""Finds where answers part: the first pass, or node, whose result differs from NumPy's on the declared graph."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def random_feeds(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[
         numbers = {s.name: sizes.get(s.name, s.hint if s.hint is not None else max(2, s.min)) for s in symbols}
         shape = [dims.evaluate(size, numbers) for size in value.dims]
         if value.dtype.is_floating:
-            array = random.standard_normal(shape)
+            array: np.ndarray = random.standard_normal(shape)
         else:
             array = random.integers(0, 2, size=shape)
         result[value.node.name] = np.asarray(array).astype(value.dtype.numpy)

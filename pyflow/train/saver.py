@@ -39,7 +39,12 @@ class Saver:
         without = [name for name in without if name not in session.optional_variables]
         if without:
             raise FailedPreconditionError(
-                message("save", f"variables without a value: {', '.join(without)}", user_origin(), "run the initializer first")
+                message(
+                    "save",
+                    f"variables without a value: {', '.join(without)}",
+                    user_origin(),
+                    "run the initializer first",
+                )
             )
         arrays = {v.name: session.state.get(v.name) for v in variables if session.state.has(v.name)}
         base = os.fspath(path).removesuffix(".safetensors")
@@ -68,11 +73,20 @@ class Saver:
                     continue
                 near = difflib.get_close_matches(variable.name, arrays, 3)
                 raise NotFoundError(
-                    message("restore", f"{full!r} has no variable {variable.name!r}", user_origin(), f"nearest: {near or sorted(arrays)[:5]}")
+                    message(
+                        "restore",
+                        f"{full!r} has no variable {variable.name!r}",
+                        user_origin(),
+                        f"nearest: {near or sorted(arrays)[:5]}",
+                    )
                 )
             if array.shape != variable.dims or array.dtype != variable.dtype.numpy:
                 raise InvalidArgumentError(
-                    message("restore", f"{variable.name} is {variable.type}; the file has {array.dtype}{list(array.shape)}", user_origin())
+                    message(
+                        "restore",
+                        f"{variable.name} is {variable.type}; the file has {array.dtype}{list(array.shape)}",
+                        user_origin(),
+                    )
                 )
             values[variable.name] = array
         for name, array in values.items():

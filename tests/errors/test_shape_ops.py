@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyflow import ops
+import pyflow as pf
 from pyflow.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
 from pyflow.graph import Graph, Value
 from pyflow.interpret import evaluate_graph
@@ -21,9 +21,9 @@ def ones(*shape: int) -> np.ndarray:
 
 
 ROWS: list[tuple[Made, type[Exception], str]] = [
-    (lambda x: ops.reshape(x, (5, 2)), InvalidArgumentError, r"\[reshape\] x: float32\[3,4\] has 12 elements.*has 10"),
-    (lambda x: ops.reshape(x, (-1, -1)), InvalidArgumentError, "at most one -1"),
-    (lambda x: ops.reshape(x, ops.cast(x[0, :2], "int64")), InvalidArgumentError, "is not known while.*use -1"),
+    (lambda x: pf.reshape(x, (5, 2)), InvalidArgumentError, r"\[reshape\] x: float32\[3,4\] has 12 elements.*has 10"),
+    (lambda x: pf.reshape(x, (-1, -1)), InvalidArgumentError, "at most one -1"),
+    (lambda x: pf.reshape(x, pf.cast(x[0, :2], "int64")), InvalidArgumentError, "is not known while.*use -1"),
     (
         lambda x: x[3],
         OutOfRangeError,
@@ -34,45 +34,45 @@ ROWS: list[tuple[Made, type[Exception], str]] = [
     (lambda x: x[::0], InvalidArgumentError, "step is 0"),
     (lambda x: x[[0], [1]], InvalidArgumentError, "at most one array of indices, got 2"),
     (lambda x: x[None, 0, ..., None, [1]], InvalidArgumentError, r"stand apart(.|\n)*two steps"),
-    (lambda x: ops.transpose(x, (0, 0)), InvalidArgumentError, "expected a permutation of 2 axes"),
-    (lambda x: ops.squeeze(x, 0), InvalidArgumentError, "axis 0 of x: .* has size 3, expected 1"),
-    (lambda x: ops.expand_dims(x, 5), InvalidArgumentError, "axis 5 is out of range"),
-    (lambda x: ops.concat([]), InvalidArgumentError, "at least one value"),
-    (lambda x: ops.concat([x, x[:, :2]]), InvalidArgumentError, "axis 1 of.*4 and 2 differ"),
-    (lambda x: ops.split(x, 2), InvalidArgumentError, "does not split into 2 equal parts"),
-    (lambda x: ops.split(x, [1, 1]), InvalidArgumentError, r"does not split into sizes \[1,1\]"),
-    (lambda x: ops.broadcast_to(x, (2, 2)), InvalidArgumentError, r"does not broadcast to \[2,2\]"),
-    (lambda x: ops.pad(x, [1, 2, 3]), InvalidArgumentError, r"expected \(before, after\) pairs"),
-    (lambda x: ops.pad(x, [(-2, -2), (0, 0)]), InvalidArgumentError, "negative sizes"),
-    (lambda x: ops.gather(x, [5]), InvalidArgumentError, "index 5 is out of range for axis 0"),
-    (lambda x: ops.arange(0, 5, 0), InvalidArgumentError, "a number other than 0"),
-    (lambda x: ops.nonzero(x[0, 0]), InvalidArgumentError, "at least 1 axis"),
-    (lambda x: ops.conv2d(x, x), InvalidArgumentError, "expected w in OIHW of 4 axes"),
-    (lambda x: ops.conv2d(x[None, None], ones(1, 2, 3, 3)), InvalidArgumentError, "x has 1 channels"),
+    (lambda x: pf.transpose(x, (0, 0)), InvalidArgumentError, "expected a permutation of 2 axes"),
+    (lambda x: pf.squeeze(x, 0), InvalidArgumentError, "axis 0 of x: .* has size 3, expected 1"),
+    (lambda x: pf.expand_dims(x, 5), InvalidArgumentError, "axis 5 is out of range"),
+    (lambda x: pf.concat([]), InvalidArgumentError, "at least one value"),
+    (lambda x: pf.concat([x, x[:, :2]]), InvalidArgumentError, "axis 1 of.*4 and 2 differ"),
+    (lambda x: pf.split(x, 2), InvalidArgumentError, "does not split into 2 equal parts"),
+    (lambda x: pf.split(x, [1, 1]), InvalidArgumentError, r"does not split into sizes \[1,1\]"),
+    (lambda x: pf.broadcast_to(x, (2, 2)), InvalidArgumentError, r"does not broadcast to \[2,2\]"),
+    (lambda x: pf.pad(x, [1, 2, 3]), InvalidArgumentError, r"expected \(before, after\) pairs"),
+    (lambda x: pf.pad(x, [(-2, -2), (0, 0)]), InvalidArgumentError, "negative sizes"),
+    (lambda x: pf.gather(x, [5]), InvalidArgumentError, "index 5 is out of range for axis 0"),
+    (lambda x: pf.arange(0, 5, 0), InvalidArgumentError, "a number other than 0"),
+    (lambda x: pf.nonzero(x[0, 0]), InvalidArgumentError, "at least 1 axis"),
+    (lambda x: pf.conv2d(x, x), InvalidArgumentError, "expected w in OIHW of 4 axes"),
+    (lambda x: pf.conv2d(x[None, None], ones(1, 2, 3, 3)), InvalidArgumentError, "x has 1 channels"),
     (
-        lambda x: ops.conv2d(x[None, None], ones(1, 1, 4, 4)),
+        lambda x: pf.conv2d(x[None, None], ones(1, 1, 4, 4)),
         InvalidArgumentError,
         "window of 4 does not",
     ),
     (
-        lambda x: ops.conv2d(x[None, None], ones(1, 1, 1, 1), padding="full"),
+        lambda x: pf.conv2d(x[None, None], ones(1, 1, 1, 1), padding="full"),
         InvalidArgumentError,
         "'same'",
     ),
-    (lambda x: ops.max_pool2d(x[None, None], 5), InvalidArgumentError, "window of 5 does not fit a size of 3"),
-    (lambda x: ops.layer_norm(x, [1.0] * 3, [1.0] * 3), InvalidArgumentError, r"expected scale of shape \[4\]"),
-    (lambda x: ops.batch_norm(x, *[[1.0] * 3] * 4), InvalidArgumentError, r"expected scale of shape \[4\]"),
-    (lambda x: ops.cross_entropy(x, x[0]), InvalidArgumentError, "labels are float32"),
-    (lambda x: ops.cross_entropy(x, [0, 1, 2], reduction="max"), InvalidArgumentError, "'mean', 'sum' or 'none'"),
-    (lambda x: ops.dropout(x, 1.0), InvalidArgumentError, "0 <= rate < 1"),
-    (lambda x: ops.random_integers((3,), 5, 5), InvalidArgumentError, r"\[5, 5\)"),
+    (lambda x: pf.max_pool2d(x[None, None], 5), InvalidArgumentError, "window of 5 does not fit a size of 3"),
+    (lambda x: pf.layer_norm(x, [1.0] * 3, [1.0] * 3), InvalidArgumentError, r"expected scale of shape \[4\]"),
+    (lambda x: pf.batch_norm(x, *[[1.0] * 3] * 4), InvalidArgumentError, r"expected scale of shape \[4\]"),
+    (lambda x: pf.cross_entropy(x, x[0]), InvalidArgumentError, "labels are float32"),
+    (lambda x: pf.cross_entropy(x, [0, 1, 2], reduction="max"), InvalidArgumentError, "'mean', 'sum' or 'none'"),
+    (lambda x: pf.dropout(x, 1.0), InvalidArgumentError, "0 <= rate < 1"),
+    (lambda x: pf.random_integers((3,), 5, 5), InvalidArgumentError, r"\[5, 5\)"),
 ]
 
 
 @pytest.mark.parametrize(("make", "error", "text"), ROWS, ids=[text for _, _, text in ROWS])
 def test_message(make: Made, error: type[Exception], text: str) -> None:
     with Graph().as_default():
-        x = ops.placeholder("float32", [3, 4])
+        x = pf.placeholder("float32", [3, 4])
         with pytest.raises(error, match=text):
             make(x)
 
@@ -80,8 +80,8 @@ def test_message(make: Made, error: type[Exception], text: str) -> None:
 def test_assert_fails_the_run_with_its_message() -> None:
     graph = Graph()
     with graph.as_default():
-        x = ops.placeholder("float32", [2])
-        check = ops.Assert(x > 0, "x must be positive")
+        x = pf.placeholder("float32", [2])
+        check = pf.Assert(x > 0, "x must be positive")
     assert evaluate_graph(graph, [check], {x: np.ones(2, np.float32)}) == []
     with pytest.raises(FailedPreconditionError, match="x must be positive"):
         evaluate_graph(graph, [check], {x: np.zeros(2, np.float32)})
@@ -90,8 +90,8 @@ def test_assert_fails_the_run_with_its_message() -> None:
 def test_print_shows_dtype_shape_and_values(capsys: pytest.CaptureFixture[str]) -> None:
     graph = Graph()
     with graph.as_default():
-        x, i = ops.placeholder("float32", [2], name="x"), ops.placeholder("int64", [], name="i")
-        y = ops.print(x, i, message="now")
+        x, i = pf.placeholder("float32", [2], name="x"), pf.placeholder("int64", [], name="i")
+        y = pf.print(x, i, message="now")
     (result,) = evaluate_graph(graph, [y], {x: np.array([1.5, 2], np.float32), i: np.array(7)})
     np.testing.assert_array_equal(result, [1.5, 2])
     assert capsys.readouterr().out == "now x:0: float32[2] [1.5 2. ]\nnow i:0: int64[] 7\n"
@@ -104,10 +104,10 @@ def sizes_that_must_agree(value: Value) -> list[tuple[Any, Any]]:
 
 def test_sizes_that_are_not_known_yet_are_compared_later() -> None:
     with Graph().as_default():
-        x = ops.placeholder("float32", ["n", 4])
-        y = ops.placeholder("float32", ["m", 4])
-        assert sizes_that_must_agree(ops.concat([x, y], axis=1)) == [(y.dims[0], x.dims[0])]
-        assert sizes_that_must_agree(ops.reshape(x, (-1, 2))) == []
-        assert sizes_that_must_agree(ops.reshape(x, (3, 4))) == [(x.dims[0] * 4, 12)]
-        assert sizes_that_must_agree(ops.squeeze(x, 0)) == [(x.dims[0], 1)]
-        assert sizes_that_must_agree(ops.broadcast_to(x, (5, 4))) == [((x.dims[0] - 1) * (x.dims[0] - 5), 0)]
+        x = pf.placeholder("float32", ["n", 4])
+        y = pf.placeholder("float32", ["m", 4])
+        assert sizes_that_must_agree(pf.concat([x, y], axis=1)) == [(y.dims[0], x.dims[0])]
+        assert sizes_that_must_agree(pf.reshape(x, (-1, 2))) == []
+        assert sizes_that_must_agree(pf.reshape(x, (3, 4))) == [(x.dims[0] * 4, 12)]
+        assert sizes_that_must_agree(pf.squeeze(x, 0)) == [(x.dims[0], 1)]
+        assert sizes_that_must_agree(pf.broadcast_to(x, (5, 4))) == [((x.dims[0] - 1) * (x.dims[0] - 5), 0)]

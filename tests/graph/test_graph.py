@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-import pyflow.ops as pf
+import pyflow as pf
 from pyflow.errors import (
     DTypeError,
     FailedPreconditionError,

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-import pyflow.ops as pf
+import pyflow as pf
 from pyflow.dims import Dim
 from pyflow.errors import DataLossError
 from pyflow.graph import Graph

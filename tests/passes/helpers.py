@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-import pyflow.ops as pf
+import pyflow as pf
 from pyflow.check import check
 from pyflow.graph import Graph, Value
 from pyflow.interpret import evaluate

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import pyflow.ops  # noqa: F401  (defines the ops)
 from pyflow.dims import Dim
-from pyflow.graph import FUNCTIONS, Graph, Node, Value
+from pyflow.graph import Graph, Node, Value
+from pyflow.opdef import FUNCTIONS
 from pyflow.ops.joining import concat
 from pyflow.ops.sources import placeholder
 from pyflow.ops.state import Variable

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from random_graphs import random_sample
 
-import pyflow.ops  # noqa: F401  (defines the ops)
-from pyflow.graph import FUNCTIONS, Graph, Node, Value
+from pyflow.graph import Graph, Node, Value
 from pyflow.interpret import evaluate
+from pyflow.opdef import FUNCTIONS
 from pyflow.ops.fused import root_of
 from pyflow.ops.sources import placeholder
 from pyflow.ops.state import Variable

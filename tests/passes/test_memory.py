@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-import pyflow.ops  # noqa: F401  (defines the ops)
 from pyflow.dims import Dim
 from pyflow.dtypes import bool_, float32
-from pyflow.graph import FUNCTIONS, Graph, Value
+from pyflow.graph import Graph, Value
+from pyflow.opdef import FUNCTIONS
 from pyflow.ops.sources import placeholder
 from pyflow.passes.fuse import fuse
 from pyflow.passes.memory import memory

@@ -6,7 +6,7 @@ import pytest
 from helpers import ops_of, pf, region_of, same_results
 
 from pyflow.errors import InternalError
-from pyflow.graph import call
+from pyflow.opdef import call
 from pyflow.rewrite import Rule, again, rewrite
 
 

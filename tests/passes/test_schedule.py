@@ -7,11 +7,11 @@ import pytest
 from plan_machine import Machine
 from random_graphs import random_sample
 
-import pyflow.ops  # noqa: F401  (defines the ops)
 from pyflow.dims import Dim
 from pyflow.errors import InvalidArgumentError
-from pyflow.graph import FUNCTIONS, Graph, Node, Value
+from pyflow.graph import Graph, Node, Value
 from pyflow.interpret import evaluate
+from pyflow.opdef import FUNCTIONS
 from pyflow.ops.debug import Assert
 from pyflow.ops.indexing import nonzero
 from pyflow.ops.joining import concat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import namedtuple
 
 import numpy as np
@@ -249,7 +250,9 @@ def test_explain_and_memory_plan(graph):
     assert any("test_session.py:" in row.origin for row in explained.rows)
     text = str(explained)
     assert max(map(len, text.splitlines())) <= 160
-    small = session.memory_plan({"batch": 1}, pf.exp(pf.exp(x) @ np.ones((8, 8), np.float32)) @ np.ones((8, 8), np.float32))
+    small = session.memory_plan(
+        {"batch": 1}, pf.exp(pf.exp(x) @ np.ones((8, 8), np.float32)) @ np.ones((8, 8), np.float32)
+    )
     assert small.peak >= 32
     assert "arena" in str(small)
 
@@ -277,13 +280,20 @@ def test_trace(graph, tmp_path):
 def test_strict_mode_gives_the_bits_of_single_ops(graph):
     x = pf.placeholder(pf.float32, ("n", 7), name="x")
     chain = [x]
-    for step in (pf.exp, lambda v: v * 0.3, pf.tanh, lambda v: v + x, pf.sigmoid, lambda v: v @ np.ones((7, 7), np.float32)):
+    for step in (
+        pf.exp,
+        lambda v: v * 0.3,
+        pf.tanh,
+        lambda v: v + x,
+        pf.sigmoid,
+        lambda v: v @ np.ones((7, 7), np.float32),
+    ):
         chain.append(step(chain[-1]))
     chain.append(pf.softmax(chain[-1]))
     session = pf.Session(graph, pf.SessionConfig(numerics="strict"))
     feed = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
     whole = session.run(chain[-1], {x: feed})
     value = feed
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in itertools.pairwise(chain):
         value = session.run(after, {before: value, x: feed} if before is not x else {x: value})
     np.testing.assert_array_equal(whole, value)

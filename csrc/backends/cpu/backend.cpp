@@ -16,7 +16,9 @@ constexpr size_t kAlignment = 64;
 // A step is worth a barrier or two and a second thread from here on.
 constexpr double kParallelNanoseconds = 30'000;
 
-size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+size_t aligned(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 pf_code fail(pf_error* error, pf_code code, int32_t step, const std::string& message) {
   error->step = step;
@@ -62,7 +64,9 @@ pf_code prepare(void*, const pf_segment* segment, void** prepared, pf_error* err
   return PF_OK;
 }
 
-void unprepare(void*, void* prepared) { delete static_cast<PreparedSegment*>(prepared); }
+void unprepare(void*, void* prepared) {
+  delete static_cast<PreparedSegment*>(prepared);
+}
 
 // Copies sizes so that nothing of the executor's needs to outlive `bind`. `result.sizes` has room for all.
 const int64_t* keep(BoundSegment& result, const int64_t* values, int32_t count) {
@@ -131,7 +135,9 @@ pf_code bind(void*, void* prepared_pointer, const pf_step_sizes* sizes, void** b
   return PF_OK;
 }
 
-void unbind(void*, void* bound) { delete static_cast<BoundSegment*>(bound); }
+void unbind(void*, void* bound) {
+  delete static_cast<BoundSegment*>(bound);
+}
 
 pf_code run(void*, void* bound, const pf_run* run, pf_error* error) {
   return run_segment(static_cast<BoundSegment*>(bound), run, error);

@@ -30,7 +30,9 @@ int32_t elementwise_supports(const pf_step* step, char* why, size_t why_size) {
   return 1;
 }
 
-size_t elementwise_state_size(const pf_step* step) { return program_state_size(&step->programs[0]); }
+size_t elementwise_state_size(const pf_step* step) {
+  return program_state_size(&step->programs[0]);
+}
 
 pf_code elementwise_prepare(const pf_step* step, void* state, pf_error* error) {
   return program_prepare(&step->programs[0], state, error);

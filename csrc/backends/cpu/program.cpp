@@ -38,7 +38,9 @@ struct Compiled {
 };
 
 // The arrays behind a Compiled: instructions, constants, slots per register, last uses per register.
-Instruction* instructions_of(Compiled* compiled) { return reinterpret_cast<Instruction*>(compiled + 1); }
+Instruction* instructions_of(Compiled* compiled) {
+  return reinterpret_cast<Instruction*>(compiled + 1);
+}
 const Instruction* instructions_of(const Compiled* compiled) {
   return reinterpret_cast<const Instruction*>(compiled + 1);
 }
@@ -49,8 +51,12 @@ int32_t* slots_of(Compiled* compiled, int32_t ninstrs) {
   return reinterpret_cast<int32_t*>(constants_of(compiled, ninstrs) + ninstrs);
 }
 
-bool is_constant(const pf_instr& instr) { return strcmp(instr.op, "const") == 0; }
-bool is_cast(const pf_instr& instr) { return strcmp(instr.op, "cast") == 0; }
+bool is_constant(const pf_instr& instr) {
+  return strcmp(instr.op, "const") == 0;
+}
+bool is_cast(const pf_instr& instr) {
+  return strcmp(instr.op, "cast") == 0;
+}
 
 // The loop of an instruction, or NULL and a reason.
 TileOp loop_for(const pf_program* program, const pf_instr& instr, char* why, size_t why_size, double* cost) {
@@ -337,7 +343,9 @@ size_t program_scratch(const void* state) {
   return static_cast<size_t>(pointers + compiled->nslots * compiled->slot_bytes);
 }
 
-double program_cost(const void* state) { return 0.1 + static_cast<const Compiled*>(state)->cost; }
+double program_cost(const void* state) {
+  return 0.1 + static_cast<const Compiled*>(state)->cost;
+}
 
 pf_code program_fault(uint32_t faults, pf_error* error) {
   if ((faults & kFaultDivision) != 0)

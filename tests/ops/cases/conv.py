@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cases.case import FLOATS, NUMERIC, Case, distinct, normal
-from pyflow.graph import call
+from pyflow.opdef import call
 from pyflow.ops.conv import conv2d
 from pyflow.ops.packed import conv2d_pack, conv2d_packed, matmul_pack, matmul_packed
 

@@ -187,7 +187,7 @@ EXTREMES = [
 
 
 def clip_of(x: Any, **limits: Any) -> Any:
-    from pyflow.ops import clip
+    from pyflow import clip
 
     return clip(x, **limits)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cases.case import ANY, Case, distinct, normal, sample
-from pyflow.graph import call
+from pyflow.opdef import call
 from pyflow.ops.shape import pad
 
 F64 = np.float64

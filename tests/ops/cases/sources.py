@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cases.case import ANY, Case, normal, sample
-from pyflow.graph import call
-from pyflow.ops import constant, placeholder_with_default, rank, size
+from pyflow import constant, placeholder_with_default, rank, size
+from pyflow.opdef import call
 
 
 def _plus_constant(x: Any) -> Any:

@@ -1,0 +1,132 @@
+"""The one hook through which every op call goes: operands are converted, types inferred, and a node added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pyflow import dtypes
+from pyflow.dtypes import DType
+from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
+from pyflow.graph import Value, current_builder
+from pyflow.opdef import Input, OpDef, call
+
+eager_handler: Callable[[OpDef, Sequence[Any], Mapping[str, Any]], Any] | None = None
+"""Set by runtime/eager: takes calls whose operands are tensors, not graph values."""
+
+
+def is_operand(value: Any) -> bool:
+    """A graph value, or something that stands for one (a Variable)."""
+    return isinstance(value, Value) or hasattr(value, "__pyflow_value__")
+
+
+def _operand(value: Any, dtype: DType | None) -> Value:
+    """``value`` as a Value: graph values as they are, variables read, everything else a constant."""
+    if isinstance(value, Value):
+        return value
+    if hasattr(value, "__pyflow_value__"):
+        return value.__pyflow_value__()
+    if value is None:
+        raise DTypeError("expected a value, an array or a number, got None")
+    if isinstance(value, (list, tuple)) and any(is_operand(entry) for entry in value):
+        return call("stack", *[_operand(entry, dtype) for entry in value])
+    return call("constant", value, dtype)
+
+
+def convert(value: Any, dtype: Any = None) -> Value:
+    """``value`` as a graph value; of ``dtype`` if given (a constant is made in it, anything else cast)."""
+    wanted = None if dtype is None else dtypes.as_dtype(dtype)
+    result = _operand(value, wanted)
+    return result if wanted is None or result.dtype is wanted else call("cast", result, wanted)
+
+
+def _is_weak(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
+def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
+    """NumPy's rule for Python numbers: they take the others' dtype unless their kind is higher."""
+    needs_float = any(isinstance(value, float) for value in values)
+    needs_int = any(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    if strong is None:
+        return dtypes.float32 if needs_float else dtypes.int64 if needs_int else dtypes.bool_
+    if needs_float and strong.kind in "biu":
+        return dtypes.float64 if strong.kind in "iu" else dtypes.float32
+    if needs_int and strong.kind == "b":
+        return dtypes.int64
+    return strong
+
+
+def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
+    """The dtype in ``kinds`` that stands for ``dtype``: ints become float64 where only floats go."""
+    if dtype in kinds:
+        return dtype
+    if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu":
+        return dtypes.float32 if dtype.kind == "b" else dtypes.float64
+    if dtypes.int64 in kinds and dtype.kind in "bi":
+        return dtypes.int64
+    names = ", ".join(sorted(d.name for d in kinds))
+    raise DTypeError(f"expected {names}, got {dtype}")
+
+
+def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
+    entries = list(op.inputs)
+    if entries and entries[-1].variadic:
+        last = entries.pop()
+        entries += [Input(f"{last.name}[{i}]", last.kind) for i in range(len(given) - len(entries))]
+    if len(entries) != len(given):
+        raise InvalidArgumentError(f"takes {len(entries)} inputs, got {len(given)}")
+    result: list[Any] = [value if _is_weak(value) else _operand(value, None) for value in given]
+    for kind in dict.fromkeys(entry.kind for entry in entries):
+        members = [i for i, entry in enumerate(entries) if entry.kind == kind]
+        if kind == "*":
+            for i in members:
+                result[i] = convert(result[i])
+            continue
+        fixed = dtypes.BY_NAME.get(kind)
+        allowed = frozenset({fixed}) if fixed is not None else op.kinds[kind]
+        weak = [result[i] for i in members if not isinstance(result[i], Value)]
+        strong = [result[i].dtype for i in members if isinstance(result[i], Value)]
+        target = dtypes.promote(*strong) if strong else None
+        if weak and fixed is None:
+            target = _weak_dtype(weak, target)
+        try:
+            target = fixed or _to_kind(target, allowed)  # type: ignore[arg-type]
+            for i in members:
+                if isinstance(result[i], Value) and fixed is not None and result[i].dtype is not fixed:
+                    raise DTypeError(f"expected {fixed}, got {result[i].dtype}")
+                result[i] = convert(result[i], target)
+        except DTypeError as error:
+            shown = ", ".join(f"{entries[i].name}: {getattr(result[i], 'type', result[i])}" for i in members)
+            raise DTypeError(f"{error}; inputs {shown}") from None
+    return tuple(result)
+
+
+def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: str | None = None) -> Any:
+    """Every op call: operands are converted, attributes normalised, types inferred, and a node added where ops go now.
+
+    Returns the node's value, a tuple of them (``multiple``), or the node itself if it has no outputs.
+    """
+    if eager_handler is not None:
+        handled = eager_handler(op, inputs, attrs)
+        if handled is not NotImplemented:
+            return handled
+    builder = current_builder()
+    try:
+        values = tuple(builder.adopt(value) for value in _convert_inputs(op, inputs))
+        settled = op.normalise(attrs)
+        if op.canonical is not None:
+            settled = op.normalise({**settled, **op.canonical(*values, **settled)})
+        types = op.types_of(values, settled)
+        contents = op.contents_of(values, settled, types)
+    except InvalidArgumentError as error:
+        text = str(error)
+        if text.startswith("["):
+            raise
+        raise type(error)(message(op.name, text, user_origin())) from None
+    node = builder.add(op, values, settled, types, contents, name)
+    if op.multiple:
+        return node.outputs
+    return node.outputs[0] if node.outputs else node
