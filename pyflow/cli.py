@@ -29,7 +29,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--out", "-o", default="pyflow-demo", show_default=True, help="Folder for pictures and files.")
-@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Passes over the training set.")
+@click.option("--epochs", default=45, show_default=True, type=click.IntRange(1), help="Passes over the training set.")
 @click.option("--seed", default=0, show_default=True, help="Of weights, order and dropout.")
 @click.option(
     "--threads", default=0, show_default=True, type=click.IntRange(0), help="0: all that this process may use."

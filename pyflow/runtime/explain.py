@@ -16,7 +16,6 @@ from pyflow.plan import Plan, Step, View
 
 if TYPE_CHECKING:
     from pyflow.runtime.executable import Executable
-    from pyflow.runtime.target import BackendTarget
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Explanation:
     rows: tuple[ExplainRow, ...]
     passes: tuple[str, ...]
     commits: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What was not done, and why."""
 
     def __str__(self) -> str:
         table = Table(
@@ -50,6 +51,7 @@ class Explanation:
         lines = [render(table)]
         if self.commits:
             lines.append(textwrap.fill("writes: " + "; ".join(self.commits), 120, subsequent_indent="    "))
+        lines += [textwrap.fill(note, 120, subsequent_indent="    ") for note in self.notes]
         lines.append(textwrap.fill("passes: " + ", ".join(self.passes), 120, subsequent_indent="    "))
         return "\n".join(lines)
 
@@ -81,7 +83,7 @@ def _rows(plan: Plan, body: int, phase: str) -> list[ExplainRow]:
     ]
 
 
-def explain_plan(executable: Executable, target: BackendTarget) -> Explanation:
+def explain_plan(executable: Executable) -> Explanation:
     """The plan of ``executable`` as rows."""
     plan = executable.compiled.plan
     entry = plan.entries[0]
@@ -91,7 +93,8 @@ def explain_plan(executable: Executable, target: BackendTarget) -> Explanation:
         f"{plan.buffers[c.variable].name} ({'in place' if c.source.buffer == c.variable else 'at the end'})"
         for c in entry.commits
     )
-    return Explanation(tuple(rows), tuple(str(record) for record in executable.compiled.records), commits)
+    passes = tuple(str(record) for record in executable.compiled.records)
+    return Explanation(tuple(rows), passes, commits, tuple(dict.fromkeys(executable.compiled.region.table.notes)))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -68,6 +69,20 @@ class Trace:
         """Writes :meth:`to_json` to ``path``."""
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.to_json())
+
+
+def print_time(
+    step: int,
+    kernel: str,
+    origin: str,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    begin: int,
+    end: int,
+) -> None:
+    """A line per step on stderr: what PYFLOW_DEBUG=5 shows."""
+    shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in outputs)
+    print(f"{step:4d} {(end - begin) / 1e3:10.1f} us  {kernel:<20} {shapes}  {origin}", file=sys.stderr)
 
 
 class NumericsCheck:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -16,14 +17,14 @@ from pyflow import _core, dims
 from pyflow import graph as graphs
 from pyflow.errors import FailedPreconditionError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph, Value, get_default_graph
-from pyflow.knobs import THREADS
+from pyflow.knobs import DEBUG, THREADS
 from pyflow.ops.state import GENERATOR
 from pyflow.runtime import feeds as feeding
 from pyflow.runtime import fetches as fetching
 from pyflow.runtime.config import RunOptions, SessionConfig, SessionStats
 from pyflow.runtime.executable import Executable, compile_fetches
 from pyflow.runtime.explain import Explanation, MemoryPlan, explain_plan
-from pyflow.runtime.observe import NumericsCheck, Trace
+from pyflow.runtime.observe import NumericsCheck, Trace, print_time
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
@@ -52,6 +53,7 @@ class Session:
         self._cache: OrderedDict[Any, Executable] = OrderedDict()
         self._lock = threading.RLock()
         self._closed = False
+        self._timed = DEBUG.get() >= 5
 
     @property
     def optional_variables(self) -> frozenset[str]:
@@ -79,7 +81,7 @@ class Session:
         executable = self._cache.get(key)
         if executable is None or self._closed:
             executable = self._compile(key, fetches, list(feed))
-        if options is None and out is None and not self.config.check_numerics:
+        if options is None and out is None and not self.config.check_numerics and not self._timed:
             try:
                 arrays = executable.run(*feed.values())
             except FailedPreconditionError:
@@ -104,7 +106,7 @@ class Session:
         executable = self._cache.get(key) or self._compile(key, fetches, keys)
         if self._missing(executable):
             self._initialise(executable, only_automatic=True)
-        plain = not executable.fetches.variables and not self.config.check_numerics
+        plain = not (executable.fetches.variables or self.config.check_numerics or self._timed)
         if plain and executable.fetches.flat:
             native = executable.run
             return lambda *arrays: native(*arrays)[0]
@@ -126,6 +128,8 @@ class Session:
             made = compile_fetches(self.graph, wanted, fed, self.target, self.state, self._threads, stop)
             made.keys = (fetches, tuple(feed_keys))
             self.stats.compiles += 1
+            if DEBUG.get() >= 4:
+                print(explain_plan(made), file=sys.stderr)
             self._cache[key] = made
             while len(self._cache) > self.config.plan_cache:
                 self._cache.popitem(last=False)
@@ -172,6 +176,8 @@ class Session:
             observers.append(self.last_trace)
         if self.config.check_numerics:
             observers.append(NumericsCheck())
+        if self._timed:
+            observers.append(print_time)
 
         def observe(*step: Any) -> None:
             for observer in observers:
@@ -190,7 +196,7 @@ class Session:
 
     def explain(self, fetches: Any = None, feeds: Sequence[Value | str] | None = None) -> Explanation:
         """What a run of ``fetches`` does: one row per step, with the user's line, backend, kernel and why."""
-        return explain_plan(self._executable(fetches, feeds), self.target)
+        return explain_plan(self._executable(fetches, feeds))
 
     def memory_plan(
         self, sizes: Mapping[str, int] | None = None, fetches: Any = None, feeds: Sequence[Value | str] | None = None
