@@ -80,7 +80,7 @@ relu = elementwise(
     "x",
     scalar="relu",
     ref=lambda x: np.maximum(x, x.dtype.type(0)),
-    vjp=lambda node, gradient: (call("where", node.inputs[0] > 0, gradient, 0),),
+    vjp=lambda node, gradient: (call("where", node.outputs[0] > 0, gradient, 0),),
     facts=Facts(idempotent=NUMERIC),
     onnx="Relu",
     doc="``maximum(x, 0)``; its gradient at 0 is 0.",
