@@ -30,7 +30,9 @@ struct Registry {
     __builtin_cpu_init();
     isas = {
         {"portable", true, portable::kernel_family, portable::scalar_op_rows},
+#ifndef PF_WITHOUT_AVX2
         {"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::kernel_family, avx2::scalar_op_rows},
+#endif
 #ifndef PF_WITHOUT_AVX512
         {"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::kernel_family, avx512::scalar_op_rows},
 #endif
