@@ -55,7 +55,7 @@ def test_program_order_however_it_is_listed(graph, order, threads):
 
 
 def test_an_order_is_not_a_need(graph):
-    v, r0, up, r1 = program(graph)
+    v, r0, _, r1 = program(graph)
     session = pf.Session(graph)
     session.run(v.initializer)
     assert session.run([r0, r1]) == [1, 1]
