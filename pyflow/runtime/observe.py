@@ -7,10 +7,24 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from pyflow.errors import FailedPreconditionError, message
+
+
+class Seen(NamedTuple):
+    """One step that has run. The arrays are windows on the run's memory: right only during the call."""
+
+    step: int
+    kernel: str
+    origin: str
+    inputs: Sequence[np.ndarray]
+    outputs: Sequence[np.ndarray]
+    begin: int
+    """Nanoseconds of a monotonic clock, as ``end``."""
+    end: int
 
 
 @dataclass(frozen=True)
@@ -31,18 +45,9 @@ class Trace:
 
     events: list[TraceEvent] = field(default_factory=list)
 
-    def __call__(
-        self,
-        step: int,
-        kernel: str,
-        origin: str,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        begin: int,
-        end: int,
-    ) -> None:
-        shapes = tuple(f"{array.dtype}{list(array.shape)}" for array in (*inputs, *outputs))
-        self.events.append(TraceEvent(step, kernel, origin, begin, end, shapes))
+    def __call__(self, seen: Seen) -> None:
+        shapes = tuple(f"{array.dtype}{list(array.shape)}" for array in (*seen.inputs, *seen.outputs))
+        self.events.append(TraceEvent(seen.step, seen.kernel, seen.origin, seen.begin, seen.end, shapes))
 
     def to_json(self) -> str:
         """The Trace Event format, which Perfetto and chrome://tracing open."""
@@ -71,44 +76,30 @@ class Trace:
             file.write(self.to_json())
 
 
-def print_time(
-    step: int,
-    kernel: str,
-    origin: str,
-    inputs: Sequence[np.ndarray],
-    outputs: Sequence[np.ndarray],
-    begin: int,
-    end: int,
-) -> None:
+def print_time(seen: Seen) -> None:
     """A line per step on stderr: what PYFLOW_DEBUG=5 shows."""
-    shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in outputs)
-    print(f"{step:4d} {(end - begin) / 1e3:10.1f} us  {kernel:<20} {shapes}  {origin}", file=sys.stderr)
+    shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in seen.outputs)
+    print(
+        f"{seen.step:4d} {(seen.end - seen.begin) / 1e3:10.1f} us  {seen.kernel:<20} {shapes}  {seen.origin}",
+        file=sys.stderr,
+    )
 
 
 class NumericsCheck:
     """Stops a run at the first step whose floating outputs hold NaN or inf."""
 
-    def __call__(
-        self,
-        step: int,
-        kernel: str,
-        origin: str,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        begin: int,
-        end: int,
-    ) -> None:
-        for array in outputs:
+    def __call__(self, seen: Seen) -> None:
+        for array in seen.outputs:
             if array.dtype.kind != "f" or np.isfinite(array).all():
                 continue
             nans, infs = int(np.isnan(array).sum()), int(np.isinf(array).sum())
             raise FailedPreconditionError(
                 message(
-                    kernel,
+                    seen.kernel,
                     f"the first step with a result that is not finite: {nans} NaN and {infs} inf of {array.size} in "
-                    f"{array.dtype}{list(array.shape)}   ({origin})",
+                    f"{array.dtype}{list(array.shape)}   ({seen.origin})",
                     None,
-                    "its inputs were " + ("; ".join(statistics(entry) for entry in inputs) or "none"),
+                    "its inputs were " + ("; ".join(statistics(entry) for entry in seen.inputs) or "none"),
                 )
             )
 

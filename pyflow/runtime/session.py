@@ -24,7 +24,7 @@ from pyflow.runtime import fetches as fetching
 from pyflow.runtime.config import RunOptions, SessionConfig, SessionStats
 from pyflow.runtime.executable import Executable, compile_fetches
 from pyflow.runtime.explain import Explanation, MemoryPlan, explain_plan
-from pyflow.runtime.observe import NumericsCheck, Trace, print_time
+from pyflow.runtime.observe import NumericsCheck, Seen, Trace, print_time
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
@@ -181,7 +181,7 @@ class Session:
 
         def observe(*step: Any) -> None:
             for observer in observers:
-                observer(*step)
+                observer(Seen(*step))
 
         given = None if out is None else [out] if isinstance(out, np.ndarray) else list(out)
         if self._missing(executable):
