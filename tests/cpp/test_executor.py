@@ -1,87 +1,29 @@
-"""The executor, by plans made by hand: sizes, variables, control flow, stopping, and bytes that lie."""
+"""The executor, by plans made by hand: sizes, variables, host steps, memory."""
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import struct
 import threading
-import time
-import zlib
 
 import numpy as np
 import pytest
-
-from pyflow import _core, dtypes, errors
-from pyflow.dims import Dim, Size, late_symbol, product
-from pyflow.plan import (
-    Buffer,
-    Check,
-    Commit,
-    Entry,
-    Instr,
-    Kind,
-    Plan,
-    Port,
-    Prepare,
-    Program,
-    Solve,
-    Step,
-    View,
+from hand_plans import (
+    BATCH,
+    F32,
+    add_plan,
+    array,
+    check_step,
+    counter_plan,
+    elementwise,
+    entry,
+    late_plan,
+    load,
+    register,
+    view,
 )
 
-F32 = dtypes.float32
-BATCH = Dim("batch", min=1, max=64)
-
-
-def view(buffer: int, *dims: Size, dtype: dtypes.DType = F32, offset: Size = 0) -> View:
-    strides: list[Size] = []
-    for axis in range(len(dims)):
-        strides.append(product(dims[axis + 1 :]))
-    return View(buffer, dtype, tuple(dims), tuple(strides), offset)
-
-
-def elementwise(op: str, output: View, *inputs: View, **fields: object) -> Step:
-    dtype_list = tuple(each.dtype for each in inputs)
-    program = Program(dtype_list, (Instr(op, output.dtype, tuple(range(len(inputs)))),), (len(inputs),))
-    return Step("elementwise", inputs=inputs, outputs=(output,), programs=(program,), **fields)  # type: ignore[arg-type]
-
-
-def entry(inputs: list[Port], outputs: list[Port], **fields: object) -> Entry:
-    solves = []
-    seen: set[str] = set()
-    for index, port in enumerate(inputs):
-        for axis, size in enumerate(port.view.dims):
-            if isinstance(size, Dim) and str(size).isidentifier() and str(size) not in seen:
-                seen.add(str(size))
-                solves.append(Solve(str(size), index, axis, 1, 0))
-    values: dict[str, object] = {
-        "name": "main", "inputs": tuple(inputs), "outputs": tuple(outputs), "solves": tuple(solves), "checks": (),
-        "commits": (), "reads": (), "prepares": (), "body": 0, "last_cancellable": 1 << 30,
-    }  # fmt: skip
-    values.update(fields)
-    return Entry(**values)  # type: ignore[arg-type]
-
-
-def load(plan: Plan, state: object = None, threads: int = 1, constants: tuple = (), index: int = 0, **fields: object):
-    model = _core.Model(plan.to_bytes(), list(constants))
-    return _core.Callable(model, index, state or _core.State(), _core.Threads(threads), **fields)
-
-
-def array(*values: float) -> np.ndarray:
-    return np.array(values, np.float32)
-
-
-def add_plan(**fields: object) -> Plan:
-    x, y, z = view(0, BATCH, 3), view(1, BATCH, 3), view(2, BATCH, 3)
-    buffers = (
-        Buffer(Kind.INPUT, F32, 3 * BATCH),
-        Buffer(Kind.INPUT, F32, 3 * BATCH),
-        Buffer(Kind.OUTPUT, F32, 3 * BATCH),
-    )
-    step = elementwise("add", z, x, y, origin="model.py:12")
-    return Plan(buffers, ((step,),), (entry([Port("x", x), Port("y", y)], [Port("z", z)], **fields),))
+from pyflow import _core, errors
+from pyflow.dims import late_symbol
+from pyflow.plan import Buffer, Check, Kind, Plan, Port, Prepare, Solve, Step, View
 
 
 def test_a_plan_runs_at_any_size_in_range() -> None:
@@ -169,40 +111,6 @@ def test_a_view_that_leaves_its_buffer_is_refused() -> None:
             run(np.zeros(6, np.float32))
 
 
-def counter_plan(*more: Step) -> Plan:
-    """w <- w + x, and y = w before; ``more`` runs after that and before the commit."""
-    buffers = (
-        Buffer(Kind.VARIABLE, F32, 2, "w"),
-        Buffer(Kind.INPUT, F32, 2),
-        Buffer(Kind.TEMPORARY, F32, 2),
-        Buffer(Kind.OUTPUT, F32, 2),
-        Buffer(Kind.INPUT, dtypes.bool_, 1),
-    )
-    steps = (
-        elementwise("add", view(2, 2), view(0, 2), view(1, 2)),
-        Step("copy", inputs=(view(0, 2),), outputs=(view(3, 2),)),
-        *more,
-    )
-    return Plan(
-        buffers,
-        (steps,),
-        (
-            entry(
-                [Port("x", view(1, 2)), Port("ok", view(4, dtype=dtypes.bool_))],
-                [Port("y", view(3, 2))],
-                reads=(0,),
-                commits=(Commit(0, view(2, 2)),),
-            ),
-        ),
-    )
-
-
-def check_step() -> Step:
-    return Step(
-        "assert", inputs=(view(4, dtype=dtypes.bool_),), text="it was not so", origin="train.py:7", fallible=True
-    )
-
-
 def test_a_commit_writes_the_variable_and_a_failed_run_leaves_it() -> None:
     state = _core.State()
     run = load(counter_plan(check_step()), state)
@@ -270,32 +178,6 @@ def test_prepared_values_follow_their_sources() -> None:
     assert calls == ["double", "double_constant", "double"]
 
 
-_registered = 0
-
-
-def register(run, supports=lambda *step: True) -> str:
-    global _registered
-    _registered += 1
-    _core.register_host_backend(f"test{_registered}", supports, run)
-    return f"test{_registered}"
-
-
-def late_plan() -> Plan:
-    """nonzero of x, then -rows of it: sizes that the run tells."""
-    count = late_symbol("count", 6)
-    buffers = (
-        Buffer(Kind.INPUT, F32, 6),
-        Buffer(Kind.TEMPORARY, dtypes.int64, 6),
-        Buffer(Kind.TEMPORARY, dtypes.int64, 6),
-    )
-    steps = (
-        Step("nonzero", inputs=(view(0, 6),), outputs=(view(1, 1, count, dtype=dtypes.int64),), defines=("count",)),
-        elementwise("neg", view(2, count, dtype=dtypes.int64), view(1, count, dtype=dtypes.int64)),
-    )
-    ports = [Port("where", view(1, 1, count, dtype=dtypes.int64)), Port("minus", view(2, count, dtype=dtypes.int64))]
-    return Plan(buffers, (steps,), (entry([Port("x", view(0, 6))], ports),))
-
-
 def test_late_sizes() -> None:
     run = load(late_plan())
     for x in (array(0, 1, 0, 2, 3, 0), array(1, 1, 1, 1, 1, 1), np.zeros(6, np.float32), array(0, 0, 0, 0, 0, 7)):
@@ -318,92 +200,6 @@ def test_a_late_size_above_its_bound_fails() -> None:
         run()
 
 
-def control_plan() -> Plan:
-    """if up: x += 1 else x -= 1; then while x < limit: x *= 2."""
-    boolean = dtypes.bool_
-    buffers = (
-        Buffer(Kind.INPUT, F32, 1),
-        Buffer(Kind.INPUT, boolean, 1),
-        Buffer(Kind.INPUT, F32, 1),
-        Buffer(Kind.OUTPUT, F32, 1),
-        Buffer(Kind.TEMPORARY, boolean, 1),
-        Buffer(Kind.CONSTANT, F32, 1),
-    )
-    x, limit, y, more, one = view(0), view(2), view(3), view(4, dtype=boolean), view(5)
-    up = View(1, boolean, (), ())
-    main = (Step("if", inputs=(up,), bodies=(1, 2)), Step("while", inputs=(more,), bodies=(3, 4)))
-    bodies = (
-        main,
-        (elementwise("add", y, x, one),),
-        (elementwise("sub", y, x, one),),
-        (elementwise("less", more, y, limit),),
-        (elementwise("add", y, y, y),),
-    )
-    ports = [Port("x", x), Port("up", up), Port("limit", limit)]
-    return Plan(buffers, bodies, (entry(ports, [Port("y", y)]),))
-
-
-def scalar(value: object, dtype: type = np.float32) -> np.ndarray:
-    return np.array(value, dtype)
-
-
-def test_if_and_while() -> None:
-    run = load(control_plan(), constants=(scalar(1),))
-    assert run(scalar(2), scalar(True, bool), scalar(20))[0] == 24
-    assert run(scalar(2), scalar(False, bool), scalar(20))[0] == 32
-    assert run(scalar(50), scalar(True, bool), scalar(20))[0] == 51
-
-
-def test_cancel_and_deadline_stop_a_loop() -> None:
-    run = load(control_plan(), constants=(scalar(1),))
-    inputs = [scalar(-1), scalar(True, bool), scalar(1)]  # stays 0 for ever
-    begin = time.monotonic()
-    with pytest.raises(errors.DeadlineExceededError):
-        run.run(inputs, deadline_ns=time.monotonic_ns() + 50_000_000)
-    assert 0.04 < time.monotonic() - begin < 5
-    cancel = _core.Cancel()
-    threading.Timer(0.05, cancel.set).start()
-    with pytest.raises(errors.CancelledError):
-        run.run(inputs, cancel=cancel)
-    assert cancel.is_set()
-
-
-def test_control_c_stops_a_loop_and_a_handler_that_returns_does_not() -> None:
-    run = load(control_plan(), constants=(scalar(1),))
-    inputs = [scalar(-1), scalar(True, bool), scalar(1)]
-    threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        run(*inputs)
-    seen = []
-    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
-    try:
-        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(errors.DeadlineExceededError):
-            run.run(inputs, deadline_ns=time.monotonic_ns() + 200_000_000)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert seen == [1]
-
-
-def test_a_cancelled_run_leaves_variables_but_not_after_the_last_cancellable_step() -> None:
-    state = _core.State()
-    state.set("w", array(1, 1))
-    cancel = _core.Cancel()
-    cancel.set()
-    plan = counter_plan()
-    with pytest.raises(errors.CancelledError):
-        load(plan, state).run([array(1, 2), np.array(True)], cancel=cancel)
-    np.testing.assert_array_equal(state.get("w"), [1, 1])
-    tail = Plan(plan.buffers, plan.bodies, (_with(plan.entries[0], last_cancellable=-1),))
-    load(tail, state).run([array(1, 2), np.array(True)], cancel=cancel)
-    np.testing.assert_array_equal(state.get("w"), [2, 3])
-
-
-def _with(given: Entry, **fields: object) -> Entry:
-    values = {name: getattr(given, name) for name in Entry.__slots__}
-    return Entry(**{**values, **fields})
-
-
 def test_out() -> None:
     run = load(add_plan())
     x = np.ones((2, 3), np.float32)
@@ -421,27 +217,6 @@ def test_out() -> None:
         run.run([x, whole[:2]], out=[whole[1:]])
     with pytest.raises(errors.InvalidArgumentError, match="out= has 0 arrays"):
         run.run([x, x], out=[])
-
-
-def test_the_observer_sees_every_step_and_may_stop_the_run() -> None:
-    run = load(counter_plan(), state := _core.State())
-    state.set("w", array(1, 2))
-    seen = []
-    run.run(
-        [array(1, 1), np.array(True)],
-        observer=lambda *step: seen.append((step[0], step[1], step[4][0].tolist(), step[6] >= step[5])),
-    )
-    assert seen == [(0, "elementwise", [2, 3], True), (1, "copy", [1, 2], True)]
-
-    class Stop(Exception):
-        pass
-
-    def stop(*step: object) -> None:
-        raise Stop
-
-    with pytest.raises(Stop):
-        run.run([array(1, 1), np.array(True)], observer=stop)
-    np.testing.assert_array_equal(state.get("w"), [2, 3])
 
 
 def test_what_a_host_step_raises_is_chained() -> None:
@@ -547,62 +322,3 @@ def test_fail_may_give_another_exception() -> None:
     run = load(add_plan(), fail=lambda error: LookupError(str(error)))
     with pytest.raises(LookupError, match="takes 2 inputs"):
         run()
-
-
-def test_bytes_that_are_no_plan() -> None:
-    data = add_plan().to_bytes()
-    with pytest.raises(errors.DataLossError, match="no plan"):
-        _core.Model(b"hello", [])
-    with pytest.raises(errors.FailedPreconditionError, match="format version 9; this pyflow reads up to version 1"):
-        _core.Model(data[:8] + struct.pack("<I", 9) + data[12:], [])
-    with pytest.raises(errors.DataLossError, match="checksum"):
-        _core.Model(data[:-1] + bytes([data[-1] ^ 1]), [])
-    with pytest.raises(errors.InvalidArgumentError, match="0 constants; got 1"):
-        _core.Model(data, [array(1)])
-
-
-def test_bodies_must_not_reach_themselves() -> None:
-    buffers = (Buffer(Kind.INPUT, F32, 1),)
-    bodies = ((Step("call", bodies=(1,)),), (Step("call", bodies=(0,)),))
-    with pytest.raises(errors.DataLossError, match="reaches itself"):
-        _core.Model(Plan(buffers, bodies, (entry([], []),)).to_bytes(), [])
-    deep = (*((Step("call", bodies=(index + 1,)),) for index in range(100)), ())
-    with pytest.raises(errors.DataLossError, match="deep"):
-        _core.Model(Plan(buffers, deep, (entry([], []),)).to_bytes(), [])
-
-
-def _seal(content: bytes) -> bytes:
-    return b"PYFLPLAN" + struct.pack("<II", 1, zlib.crc32(content)) + content
-
-
-@pytest.mark.parametrize("sealed", [False, True], ids=["as damaged", "with the checksum made again"])
-def test_damaged_bytes_never_crash(sealed: bool) -> None:
-    """With a checksum that fits, reader and executor themselves must refuse what would read or write outside."""
-    rng = random.Random(2_718)
-    cases = [
-        (add_plan(), (), [np.ones((4, 3), np.float32)] * 2),
-        (control_plan(), (scalar(1),), [scalar(2), scalar(True, bool), scalar(20)]),
-        (late_plan(), (), [array(0, 1, 0, 2, 3, 0)]),
-        (counter_plan(check_step()), (), [array(1, 2), np.array(True)]),
-    ]
-    accepted = refused = 0
-    for _ in range(2_000):
-        plan, constants, inputs = rng.choice(cases)
-        content = bytearray(plan.to_bytes()[16:] if sealed else plan.to_bytes())
-        if rng.random() < 0.2:
-            del content[rng.randrange(len(content)) :]
-        else:
-            for _ in range(rng.randint(1, 3)):
-                at = rng.randrange(len(content))
-                content[at] = rng.choice([content[at] ^ 1 << rng.randrange(8), rng.randrange(256), 0, 255])
-        state = _core.State()
-        state.set("w", array(1, 2))
-        try:
-            model = _core.Model(_seal(bytes(content)) if sealed else bytes(content), list(constants))
-            run = _core.Callable(model, 0, state, _core.Threads(1))
-            run.run(inputs, deadline_ns=time.monotonic_ns() + 20_000_000)
-            accepted += 1
-        except errors.PyflowError:
-            refused += 1
-    assert refused > 100
-    assert accepted > 0 or not sealed
