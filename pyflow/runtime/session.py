@@ -85,6 +85,8 @@ class Session:
             try:
                 arrays = executable.run(*feed.values())
             except FailedPreconditionError:
+                if not self._missing(executable):
+                    raise
                 self._initialise(executable)
                 arrays = executable.run(*feed.values())
         else:
