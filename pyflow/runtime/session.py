@@ -81,6 +81,8 @@ class Session:
         executable = self._cache.get(key)
         if executable is None or self._closed:
             executable = self._compile(key, fetches, list(feed))
+        elif len(self._cache) == self.config.plan_cache:
+            self._touch(key)
         if options is None and out is None and not self.config.check_numerics and not self._timed:
             try:
                 arrays = executable.run(*feed.values())
@@ -92,7 +94,7 @@ class Session:
         else:
             arrays = self._run_with(executable, list(feed.values()), options or RunOptions(), out)
         self.stats.runs += 1
-        self.graph._epoch += 1
+        self.graph.note_run()
         if executable.fetches.flat:
             return arrays[0]
         values = [self.state.get(variable.name) for variable in executable.fetches.variables]
@@ -139,6 +141,12 @@ class Session:
             if self._missing(made):
                 self._initialise(made, only_automatic=True)
             return made
+
+    def _touch(self, key: Any) -> None:
+        """The plan was used: of those in the full cache it is now the last to go."""
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
 
     def _missing(self, executable: Executable) -> list[str]:
         return [name for name in executable.reads if not self.state.has(name)]
