@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <new>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -18,14 +19,7 @@ namespace {
 
 constexpr int64_t kSpinNanoseconds = 50'000;
 
-// Grows in the child of every fork, where the parent's workers do not exist.
-std::atomic<uint32_t> fork_epoch{0};
 std::atomic<int32_t> widest{0};
-
-void watch_forks() {
-  static const int watching = pthread_atfork(nullptr, nullptr, [] { fork_epoch.fetch_add(1); });
-  static_cast<void>(watching);
-}
 
 int64_t now() {
   timespec time;
@@ -124,8 +118,32 @@ void Gang::Signal::advance() {
   if (sleepers.load() != 0) futex_wake_all(value);
 }
 
-Gang::Gang(int32_t threads) : size_(threads > 0 ? threads : available_cpus()) {
-  watch_forks();
+// All gangs there are, for the child of a fork: the parent's workers do not exist there, and a lock that another thread
+// of the parent held is nobody's.
+struct Gang::Registry {
+  std::mutex lock;
+  std::vector<Gang*> gangs;
+};
+
+Gang::Registry& Gang::registry() {
+  static Registry* const all = [] {
+    pthread_atfork([] { registry().lock.lock(); }, [] { registry().lock.unlock(); },
+                   [] {
+                     for (Gang* gang : registry().gangs) gang->forget_workers();
+                     registry().lock.unlock();
+                   });
+    return new Registry();
+  }();
+  return *all;
+}
+
+void Gang::forget_workers() {
+  new (&one_run_) std::mutex();
+  made_ = 0;
+}
+
+Gang::Gang(int32_t threads)
+    : size_(threads > 0 ? threads : available_cpus()), workers_(static_cast<size_t>(size_ - 1)) {
   executor_.struct_size = sizeof(pf_executor);
   executor_.nthreads = size_;
   executor_.self = this;
@@ -136,20 +154,23 @@ Gang::Gang(int32_t threads) : size_(threads > 0 ? threads : available_cpus()) {
   int32_t known = widest.load();
   while (known < size_ && !widest.compare_exchange_weak(known, size_)) {
   }
+  const std::lock_guard<std::mutex> lock(registry().lock);
+  registry().gangs.push_back(this);
 }
 
 Gang::~Gang() {
-  if (workers_.empty() || fork_epoch_ != fork_epoch.load()) return;
+  {
+    const std::lock_guard<std::mutex> lock(registry().lock);
+    registry().gangs.erase(std::find(registry().gangs.begin(), registry().gangs.end(), this));
+  }
+  if (made_ == 0) return;
   stop_ = true;
   start_.advance();
-  for (const std::unique_ptr<Worker>& worker : workers_) pthread_join(worker->handle, nullptr);
+  for (int32_t i = 0; i < made_; ++i) pthread_join(workers_[static_cast<size_t>(i)].handle, nullptr);
 }
 
 void Gang::start_workers() {
-  const uint32_t epoch = fork_epoch.load();
-  if (!workers_.empty() && fork_epoch_ == epoch) return;
-  fork_epoch_ = epoch;
-  workers_.clear();
+  if (made_ != 0) return;
   for (Signal* signal : {&start_, &finish_, &round_}) {
     signal->value.store(0);
     signal->sleepers.store(0);
@@ -157,10 +178,10 @@ void Gang::start_workers() {
   running_.store(0);
   arrived_.store(0);
   votes_.store(false);
-  for (int32_t thread = 1; thread < size_; ++thread) {
-    auto worker = std::make_unique<Worker>(Worker{this, thread, {}});
-    if (pthread_create(&worker->handle, nullptr, worker_main, worker.get()) != 0) break;
-    workers_.push_back(std::move(worker));
+  for (Worker& worker : workers_) {
+    worker = {this, made_ + 1, {}};
+    if (pthread_create(&worker.handle, nullptr, worker_main, &worker) != 0) break;
+    ++made_;
   }
 }
 
@@ -184,27 +205,22 @@ void Gang::run(Body body, void* argument) {
     body(argument, 0);
     return;
   }
-  if (!workers_.empty() && fork_epoch_ != fork_epoch.load()) {
-    // The parent may have forked in the middle of a run of another thread; that lock is nobody's here.
-    static_cast<void>(one_run_.release());
-    one_run_ = std::make_unique<std::mutex>();
-  }
-  const std::lock_guard<std::mutex> lock(*one_run_);
+  const std::lock_guard<std::mutex> lock(one_run_);
   start_workers();
   body_ = body;
   argument_ = argument;
-  running_.store(static_cast<int32_t>(workers_.size()));
+  running_.store(made_);
   const uint32_t finished = finish_.value.load();
   start_.advance();
   body(argument, 0);
-  if (!workers_.empty()) finish_.wait_past(finished);
+  if (made_ != 0) finish_.wait_past(finished);
 }
 
 bool Gang::barrier(bool vote) {
-  if (workers_.empty()) return vote;
+  if (made_ == 0) return vote;
   const uint32_t round = round_.value.load();
   if (vote) votes_.store(true);
-  if (arrived_.fetch_add(1) == static_cast<int32_t>(workers_.size())) {
+  if (arrived_.fetch_add(1) == made_) {
     arrived_.store(0);
     outcome_.store(votes_.exchange(false));
     round_.advance();

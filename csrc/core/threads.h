@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -53,7 +52,10 @@ class Gang {
     int32_t thread;
     pthread_t handle;
   };
+  struct Registry;
 
+  static Registry& registry();
+  void forget_workers();
   void start_workers();
   void work(int32_t thread);
   static void* worker_main(void* worker);
@@ -68,9 +70,9 @@ class Gang {
 
   int32_t size_;
   pf_executor executor_;
-  std::unique_ptr<std::mutex> one_run_ = std::make_unique<std::mutex>();
-  std::vector<std::unique_ptr<Worker>> workers_;
-  uint32_t fork_epoch_ = 0;
+  std::mutex one_run_;
+  std::vector<Worker> workers_;  // room for size - 1, so that they stay where they are
+  int32_t made_ = 0;             // how many of them run
   bool stop_ = false;
   Body body_ = nullptr;
   void* argument_ = nullptr;
