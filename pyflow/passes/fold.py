@@ -9,7 +9,7 @@ import numpy as np
 
 from pyflow import dims
 from pyflow.dims import Dim, Size
-from pyflow.errors import PyflowError
+from pyflow.errors import InternalError, PyflowError
 from pyflow.graph import Node, Value
 from pyflow.ops.common import constant_array
 from pyflow.region import Region
@@ -40,6 +40,8 @@ def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
             return None
         try:
             results = target.evaluate(node, arrays)
+        except InternalError:
+            raise
         except PyflowError:
             return None
         if results is None:

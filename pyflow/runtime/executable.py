@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from pyflow import _core
+from pyflow.errors import Origin
+from pyflow.errors import PyflowError, ResourceExhaustedError, message, user_origin
 from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import TensorType
 from pyflow.passes.pipeline import Compiled, compile_region
@@ -61,7 +63,7 @@ def compile_fetches(
     )
     plan = compiled.plan
     model = _core.Model(plan.to_bytes(), list(plan.constants))
-    run = _core.Callable(model, 0, state.native, threads, _coercer(feeds))
+    run = _core.Callable(model, 0, state.native, threads, _coercer(feeds), located)
     entry = plan.entries[0]
     return Executable(
         fetches,
@@ -75,6 +77,16 @@ def compile_fetches(
     )
 
 
+def located(error: Exception) -> Exception | None:
+    """``error`` with the line that asked for the run, if it is about no step; NumPy's lack of memory as ours."""
+    text = str(error)
+    if isinstance(error, MemoryError) and not isinstance(error, PyflowError):
+        return ResourceExhaustedError(message("run", text, user_origin(), "use smaller sizes, see memory_plan()"))
+    if not isinstance(error, PyflowError) or text.startswith("["):
+        return None
+    return type(error)(message("run", text, user_origin()))
+
+
 def _label(value: Value) -> str:
     return value.node.name if len(value.node.outputs) == 1 else value.name
 
@@ -86,6 +98,7 @@ def _coercer(feeds: Sequence[Value]) -> Callable[[int, Any], np.ndarray]:
 def run_node(node: Node, arrays: Sequence[np.ndarray], target: BackendTarget) -> tuple[np.ndarray, ...] | None:
     """One node on constant operands, through a plan of its own; None if it holds more than arrays can tell."""
     table = Table()
+    table.current = (Origin("", 0, node.op.name),)
     inputs = tuple(
         table.input(f"feed:{i}", TensorType(value.dtype, array.shape))
         for i, (value, array) in enumerate(zip(node.inputs, arrays, strict=True))

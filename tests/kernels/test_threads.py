@@ -111,7 +111,9 @@ def test_gang_survives_fork(asleep):
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **environment}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    elsewhere = os.path.dirname(__file__)  # not the checkout's root, whose pyflow/ may not be the one installed
+    return subprocess.run(command, env=environment, cwd=elsewhere, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("isa", _core.cpu_isas())
