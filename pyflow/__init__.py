@@ -1,13 +1,13 @@
 """pyflow: a deep-learning compiler and runtime. Declare a graph, compile it, run it, train it."""
-# ruff: noqa: F403, E402
+# ruff: noqa: F403
 
 try:
     from pyflow import _core as _core
 except ImportError as _error:
     raise ImportError(
-        f"the pyflow in {__path__[0]} has no native module for this Python ({_error}); if that is a checkout, "
+        f"the pyflow in {__path__[0]} has no native module for this Python; if that is a checkout, "
         "run Python from another folder, or build in place with: pip install -e ."
-    ) from None
+    ) from _error
 
 from pyflow import data, errors, ops, optim, train
 from pyflow.dims import Dim
