@@ -172,8 +172,7 @@ PyObject* Callable::run_bound(Lent& lent, BoundEntry& bound, Arrays& arrays, con
     if (run_once(lent, bound, arrays, options, &interrupted)) break;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     // The signal's handler did not raise and the run left no trace: run it again.
-    lent.cancel = 0;
-    if (options && options->cancel) *options->cancel = 0;
+    __atomic_store_n(options && options->cancel ? options->cancel : &lent.cancel, 0, __ATOMIC_RELAXED);
   }
   ++runs_;
   return arrays.results.release().ptr();
@@ -187,7 +186,7 @@ bool Callable::run_once(Lent& lent, BoundEntry& bound, Arrays& arrays, const Cal
   // Whoever waits for a lock must not hold the GIL: the lock's owner may want it.
   const bool release = options || !lock.owns() || bound.binding.cost() > release_above_ || instance_->is_stale(entry_);
   volatile int32_t* cancel = options && options->cancel ? options->cancel : &lent.cancel;
-  lent.cancel = 0;
+  __atomic_store_n(&lent.cancel, 0, __ATOMIC_RELAXED);
   Request request;
   request.inputs = lent.inputs.data();
   request.outputs = lent.outputs.data();

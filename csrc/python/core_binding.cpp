@@ -193,9 +193,9 @@ void bind_core(py::module_& module) {
       .def_property_readonly("size", [](const Threads& threads) { return threads.executor()->nthreads; });
   py::class_<Cancel>(module, "Cancel", "A flag that stops runs: give it to run(cancel=) and set it from any thread.")
       .def(py::init<>())
-      .def("set", [](Cancel& cancel) { cancel.flag = 1; })
-      .def("clear", [](Cancel& cancel) { cancel.flag = 0; })
-      .def("is_set", [](const Cancel& cancel) { return cancel.flag != 0; })
+      .def("set", [](Cancel& cancel) { __atomic_store_n(&cancel.flag, 1, __ATOMIC_RELAXED); })
+      .def("clear", [](Cancel& cancel) { __atomic_store_n(&cancel.flag, 0, __ATOMIC_RELAXED); })
+      .def("is_set", [](const Cancel& cancel) { return __atomic_load_n(&cancel.flag, __ATOMIC_RELAXED) != 0; })
       .def_property_readonly("address", [](Cancel& cancel) { return reinterpret_cast<uintptr_t>(&cancel.flag); });
   module.def("backends", [] {
     std::vector<std::string> names;

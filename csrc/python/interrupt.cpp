@@ -2,18 +2,22 @@
 
 #include <pthread.h>
 
+#include <atomic>
+
 namespace pf {
 
 namespace {
 
 unsigned long main_thread = 0;
 struct sigaction python_action;
-volatile int32_t* volatile target = nullptr;
-volatile sig_atomic_t signals = 0;
+// Lock-free, for the handler, which may run on any thread.
+std::atomic<volatile int32_t*> target{nullptr};
+std::atomic<uint32_t> signals{0};
+static_assert(std::atomic<volatile int32_t*>::is_always_lock_free);
 
 void on_interrupt(int number, siginfo_t* info, void* context) {
-  signals = signals + 1;
-  if (volatile int32_t* cancel = target) *cancel = 1;
+  signals.fetch_add(1);
+  if (volatile int32_t* cancel = target) __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
   if (python_action.sa_flags & SA_SIGINFO) {
     python_action.sa_sigaction(number, info, context);
   } else {

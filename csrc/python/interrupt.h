@@ -24,7 +24,7 @@ class InterruptScope {
  private:
   bool installed_ = false;
   volatile int32_t* outer_ = nullptr;
-  sig_atomic_t before_ = 0;
+  uint32_t before_ = 0;
 };
 
 // Remembers the calling thread as the main one; called at import with its identity.
