@@ -1,6 +1,7 @@
 #include "python/interrupt.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <atomic>
 

@@ -2,8 +2,6 @@
 #ifndef PYFLOW_PYTHON_INTERRUPT_H
 #define PYFLOW_PYTHON_INTERRUPT_H
 
-#include <signal.h>
-
 #include <cstdint>
 
 namespace pf {
