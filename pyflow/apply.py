@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from pyflow import dtypes
 from pyflow.dtypes import DType
-from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
+from pyflow.errors import DTypeError, InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Value, current_builder
-from pyflow.opdef import Input, OpDef, call
+from pyflow.opdef import Input, OpDef, TensorType, call
 
 eager_handler: Callable[[OpDef, Sequence[Any], Mapping[str, Any]], Any] | None = None
 """Set by runtime/eager: takes calls whose operands are tensors, not graph values."""
@@ -104,6 +105,14 @@ def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
     return tuple(result)
 
 
+def _check_sizes(result: TensorType) -> None:
+    known = [size for size in result.dims if isinstance(size, int)]
+    if any(size < 0 for size in known):
+        raise InvalidArgumentError(f"the result would be {result}: a size is negative")
+    if any(size >= 2**63 for size in known) or math.prod(known) * result.dtype.itemsize >= 2**63:
+        raise InvalidArgumentError(f"the result would be {result}: more bytes than 63 bits can count")
+
+
 def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: str | None = None) -> Any:
     """Every op call: operands are converted, attributes normalised, types inferred, and a node added where ops go now.
 
@@ -120,12 +129,14 @@ def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: s
         if op.canonical is not None:
             settled = op.normalise({**settled, **op.canonical(*values, **settled)})
         types = op.types_of(values, settled)
+        for type in types:
+            _check_sizes(type)
         contents = op.contents_of(values, settled, types)
-    except InvalidArgumentError as error:
+    except (InvalidArgumentError, OutOfRangeError) as error:
         text = str(error)
         if text.startswith("["):
             raise
-        raise type(error)(message(op.name, text, user_origin())) from None
+        raise error.__class__(message(op.name, text, user_origin())) from None
     node = builder.add(op, values, settled, types, contents, name)
     if op.multiple:
         return node.outputs

@@ -15,6 +15,7 @@ from pyflow import dims
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import (
+    DTypeError,
     FailedPreconditionError,
     GraphGrowthWarning,
     InvalidArgumentError,
@@ -242,6 +243,8 @@ class Graph:
         self.finalized = False
         self._lock = threading.RLock()
         self._names: dict[str, Node] = {}
+        self._next_number: dict[str, int] = {}
+        """By name: the numbers below are taken."""
         self._aliases: dict[str, Value] = {}
         self._symbols: dict[str, Dim] = {}
         self._scopes = _Scopes()
@@ -289,9 +292,15 @@ class Graph:
         self.finalized = True
 
     def unique_name(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise DTypeError(message("graph", f"expected a str as name, got {name!r}", user_origin()))
         full = self._scopes.name + name
-        candidates = itertools.chain([full], (f"{full}_{i}" for i in itertools.count(1)))
-        return next(n for n in candidates if n not in self._names and n not in self.variables)
+        if full not in self._names and full not in self.variables:
+            return full
+        candidates = ((i, f"{full}_{i}") for i in itertools.count(self._next_number.get(full, 1)))
+        number, found = next((i, n) for i, n in candidates if n not in self._names and n not in self.variables)
+        self._next_number[full] = number
+        return found
 
     def add(
         self,

@@ -18,6 +18,7 @@ from enum import IntEnum
 from pyflow import dims
 from pyflow.dims import Dim, Size, Symbol
 from pyflow.dtypes import DType
+from pyflow.errors import InvalidArgumentError, message
 
 MAGIC = b"PYFLPLAN"
 VERSION = 1
@@ -220,6 +221,10 @@ class _Writer:
             head += struct.pack("<qi?", symbol.min, bound, symbol.late)
         self._u32(len(self.rows))
         for row in self.rows:
+            if any(not -(2**63) <= entry < 2**63 for entry in row):
+                raise InvalidArgumentError(
+                    message("plan", f"a size has the factor {max(row[1:], key=abs)}, beyond 64 bits")
+                )
             head += struct.pack("<Bqq", *row)
         return bytes(head + tail)
 

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operators": DECLARE | {"opdef"},
     "graph": DECLARE | {"opdef", "operators"},
     "apply": DECLARE | {"graph", "opdef"},
-    "plan": {"dims", "dtypes"},
+    "plan": {"dims", "dtypes", "errors"},
     "views": {"dims", "dtypes", "plan"},
     "region": GRAPH,
     "interpret": GRAPH | {"region"},

@@ -1,6 +1,7 @@
 #include "core/arena.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -15,7 +16,14 @@ namespace {
 // From here on the kernel is asked for huge pages.
 constexpr size_t kMapped = size_t{4} << 20;
 
+// Pages are reserved lazily, so that what the machine can never hold would be granted here and end the process later.
+bool exceeds_machine(size_t bytes) {
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  return pages > 0 && page > 0 && bytes / static_cast<size_t>(page) > static_cast<size_t>(pages);
+}
+
 void* host_allocate(size_t bytes) {
+  if (exceeds_machine(bytes)) return nullptr;
   if (bytes <= kMapped) return std::aligned_alloc(kAlignment, align_up(bytes ? bytes : 1));
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return nullptr;

@@ -59,7 +59,7 @@ std::vector<SymbolValue> solve_symbols(const Model& model, uint32_t index, std::
   for (const Check& check : entry.checks) {
     if (plan.sizes.is_late(check.left) || plan.sizes.is_late(check.right)) continue;
     if (values[check.left] != values[check.right]) {
-      throw Error(PF_INVALID_ARGUMENT, text(check.message, ": got ", values[check.left], " and ", values[check.right]));
+      fail_check(check, values[check.left], values[check.right]);
     }
   }
   return symbols;

@@ -179,7 +179,7 @@ class Walk {
         continue;
       binding_.evaluate(rows);
       const int64_t left = binding_.size(check.left), right = binding_.size(check.right);
-      if (left != right) throw Error(PF_INVALID_ARGUMENT, text(check.message, ": got ", left, " and ", right));
+      if (left != right) fail_check(check, left, right);
     }
   }
 

@@ -268,6 +268,19 @@ const char* kind_name(Kind kind) {
   return kNames[static_cast<int>(kind)];
 }
 
+void fail_check(const Check& check, int64_t left, int64_t right) {
+  std::string message = check.message;
+  size_t from = 0;
+  for (int64_t number : {left, right}) {
+    const size_t place = message.find("{}", from);
+    if (place == std::string::npos) break;
+    const std::string shown = std::to_string(number);
+    message.replace(place, 2, shown);
+    from = place + shown.size();
+  }
+  throw Error(PF_INVALID_ARGUMENT, message);
+}
+
 Plan parse_plan(std::span<const uint8_t> bytes) {
   constexpr size_t kHead = kMagicSize + 8;
   if (bytes.size() < kHead || std::memcmp(bytes.data(), kMagic, kMagicSize) != 0) {

@@ -77,8 +77,12 @@ struct Port {
 struct Check {
   Row left;
   Row right;
+  // "{}" stands for the left, then for the right number.
   std::string message;
 };
+
+// The error that `check` failed with these two numbers.
+[[noreturn]] void fail_check(const Check& check, int64_t left, int64_t right);
 
 struct Solve {
   uint32_t symbol;

@@ -89,7 +89,7 @@ def _checks(node: Node) -> list[Check]:
                 domain = each.types[0].dims[len(each.types[0].dims) - value.ndim :]
                 for axis, (have, want) in enumerate(zip(value.dims, domain, strict=True)):
                     if not isinstance(have, int) and isinstance(want, int):
-                        what = f"{each.op.name} of {value.type}: axis {axis} must be 1 or {want}:"
+                        what = f"{each.op.name} of {value.type}: axis {axis} must be 1 or {want}"
                         result += broadcast_check(have, want, what)
     return result
 

@@ -13,7 +13,7 @@ from pyflow import dims, dtypes
 from pyflow.apply import convert
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
-from pyflow.errors import InvalidArgumentError, message, user_origin
+from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import ANY, DTYPE, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axis
@@ -38,7 +38,7 @@ def _gather_infer(x: Value, indices: Value, *, axis: int) -> TensorType:
     size, picked = x.dims[axis], indices.content
     for index in picked if isinstance(picked, tuple) else (picked,):
         if isinstance(size, int) and isinstance(index, int) and not -size <= index < size:
-            raise InvalidArgumentError(f"index {index} is out of range for axis {axis} of x: {x.type}")
+            raise OutOfRangeError(f"index {index} is out of range for axis {axis} of x: {x.type}")
     return TensorType(x.dtype, (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :]))
 
 
@@ -136,6 +136,8 @@ def _nonzero_canonical(x: Value, *, count: Size | None) -> Mapping[str, Any]:
         raise InvalidArgumentError(f"expected a value of at least 1 axis, got x: {x.type}")
     if count is None:
         count = dims.late_symbol(f"nonzero.{next(_counts)}", dims.product(x.dims))
+    elif not isinstance(count, Dim) or not dims.late_in(count):
+        raise InvalidArgumentError(f"the run finds out count, got {count}; leave it out, and slice or pad the result")
     return {"count": count}
 
 

@@ -421,7 +421,7 @@ def _sum_to_infer(x: Value, dims: tuple[Size, ...]) -> TensorType:
 def _sum_to_checks(node: Node) -> Sequence[tuple[Size, Size, str]]:
     x, wanted = node.inputs[0], node.types[0].dims
     pairs = zip(x.dims[x.ndim - len(wanted) :], wanted, strict=True)
-    what = f"sum of {x.type} to [{','.join(map(str, wanted))}]"
+    what = f"sum of {x.type} to [{','.join(map(str, wanted))}]: a size of the result is neither 1 nor that of x"
     return [check for have, want in pairs for check in broadcast_check(want, have, what)]
 
 

@@ -210,7 +210,7 @@ def _broadcast_to_checks(node: Node) -> list[Check]:
     x, shape = node.inputs[0], node.attrs["shape"]
     what = f"broadcast of {x.type} to {text_of(shape)}: axis"
     pairs = _broadcast_pairs(x, shape)
-    return [check for i, have, want in pairs for check in broadcast_check(have, want, f"{what} {i}")]
+    return [check for i, have, want in pairs for check in broadcast_check(have, want, f"{what} {i} is not 1 or {want}")]
 
 
 def _broadcast_to_content(x: Value, *, shape: tuple[Size, ...]) -> Any:
@@ -321,7 +321,8 @@ def pad(x: Any, paddings: Any, value: Any = 0, name: str | None = None) -> Value
     ``paddings``: one (before, after) pair of ints or Dims per axis, or one pair for all; negative ones crop. The
     result has ``before + size + after`` elements along an axis. ``value``: a number or 0-d value of x's dtype.
     """
-    pairs = [tuple(pair) if hasattr(pair, "__len__") else pair for pair in paddings]
+    entries = paddings if hasattr(paddings, "__iter__") else [paddings]
+    pairs = [tuple(pair) if hasattr(pair, "__len__") else pair for pair in entries]
     if pairs and not isinstance(pairs[0], tuple):
         pairs = [tuple(pairs)] * np.ndim(x)
     if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):

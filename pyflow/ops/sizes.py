@@ -63,6 +63,10 @@ SHAPE = Attr("sizes", as_sizes, SIZES.encode)
 """A shape as users write it: ints, Dims, a known integer value."""
 
 
+NUMBERS = "got {} and {}"
+"""Where a check's message has this, the run writes both sizes."""
+
+
 def differ(left: Size, right: Size) -> bool:
     """True if the two can never be equal."""
     low, high = dims.bounds(dims.add(left, dims.mul(right, -1)))
@@ -70,12 +74,13 @@ def differ(left: Size, right: Size) -> bool:
 
 
 def equal_check(left: Size, right: Size, what: str) -> list[Check]:
-    """What is left to compare when sizes are bound: nothing if the two are certainly equal."""
-    return [] if left == right else [(left, right, what)]
+    """What is left to compare when sizes are bound: nothing if the two are certainly equal. The run's message is
+    ``what`` with the two numbers."""
+    return [] if left == right else [(left, right, f"{what}: {NUMBERS}")]
 
 
 def broadcast_check(have: Size, want: Size, what: str) -> list[Check]:
-    """``have`` is ``want`` or 1."""
+    """``have`` is ``want`` or 1; ``what`` says so."""
     if have == want or have == 1:
         return []
     product = dims.mul(dims.add(have, -1), dims.add(have, dims.mul(want, -1)))

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyflow import _core
-from pyflow.errors import Origin
-from pyflow.errors import PyflowError, ResourceExhaustedError, message, user_origin
+from pyflow.errors import Origin, PyflowError, ResourceExhaustedError, message, user_origin
 from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import TensorType
 from pyflow.passes.pipeline import Compiled, compile_region

@@ -17,7 +17,10 @@ def resolve(graph: Graph, keys: Sequence[Any]) -> list[Value]:
     for key in keys:
         value = graph.get_tensor_by_name(key) if isinstance(key, str) else key
         if not isinstance(value, Value):
-            raise DTypeError(message("feed", f"cannot feed {key!r}", user_origin(), "feed values or names of values"))
+            hint = "feed values or names of values"
+            if hasattr(key, "__pyflow_value__"):
+                hint = "set it with variable.load(array, session), or feed the read that variable.value() declares"
+            raise DTypeError(message("feed", f"cannot feed {key!r}", user_origin(), hint))
         if value.graph is not graph:
             raise InvalidArgumentError(
                 message("feed", f"{value.name} ({value.node.origin}) belongs to another graph", user_origin())

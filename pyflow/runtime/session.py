@@ -116,7 +116,14 @@ class Session:
             return lambda *arrays: native(*arrays)[0]
         if plain and fetches is not None and type(fetches) is tuple and len(executable.fetches.values) == len(fetches):
             return executable.run  # type: ignore[no-any-return]
-        return lambda *arrays: self.run(fetches, dict(zip(keys, arrays, strict=True)))
+
+        def function(*arrays: Any) -> Any:
+            if len(arrays) != len(keys):
+                what = f"this callable takes {len(keys)} arrays, got {len(arrays)}"
+                raise InvalidArgumentError(message("make_callable", what, user_origin()))
+            return self.run(fetches, dict(zip(keys, arrays, strict=True)))
+
+        return function
 
     def _compile(self, key: Any, fetches: Any, feed_keys: list[Any]) -> Executable:
         with self._lock:

@@ -69,7 +69,7 @@ def test_feeds_are_coerced_only_when_they_must_be() -> None:
 
 
 def test_a_check_is_made_at_binding() -> None:
-    run = load(add_plan(checks=(Check(BATCH, 4, "batch must be four"),)))
+    run = load(add_plan(checks=(Check(BATCH, 4, "batch must be four: got {} and {}"),)))
     run(np.ones((4, 3), np.float32), np.ones((4, 3), np.float32))
     with pytest.raises(errors.InvalidArgumentError, match="batch must be four: got 5 and 4"):
         run(np.ones((5, 3), np.float32), np.ones((5, 3), np.float32))

@@ -195,3 +195,47 @@ def test_knob_of_the_wrong_type(graph, monkeypatch, fails):
     monkeypatch.setenv("PYFLOW_DEBUG", "loud")
     with fails(errors.InvalidArgumentError, ValueError, "PYFLOW_DEBUG", "loud"):
         pf.Session(graph).run(pf.constant(1.0))
+
+
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (lambda x: x[5], "end: got 6 and 3"),
+        (lambda x: pf.reshape(x, (7,)), "elements: got 3 and 7"),
+        (lambda x: x + np.ones(2, np.float32), "axis 0 must be 1 or 2 "),
+        (lambda x: pf.broadcast_to(x, (5,)), "axis 0 is not 1 or 5 "),
+    ],
+)
+def test_sizes_that_only_the_run_knows(graph, session, fails, build, what):
+    x = pf.placeholder(pf.float32, ("batch",), name="x")
+    y = build(x)
+    with fails(errors.InvalidArgumentError, ValueError, what, HERE):
+        session.run(y, {x: np.ones(3, np.float32)})
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_more_memory_than_there_is(graph, session, fails, inside):
+    numbers = pf.random_uniform((2**40,), seed=1)
+    fetch = pf.max(pf.flip(numbers) * numbers) if inside else numbers
+    with fails(errors.ResourceExhaustedError, MemoryError, "host memory" if inside else "TiB", "memory_plan()", HERE):
+        session.run(fetch)
+
+
+def test_a_size_beyond_the_plan(graph, session, fails):
+    x = pf.placeholder(pf.float32, ("batch",), name="x")
+    y = pf.pad(x, [(2**62, 2**62)])
+    with fails(errors.InvalidArgumentError, ValueError, "beyond 64 bits"):
+        session.run(y, {x: np.ones(3, np.float32)})
+
+
+def test_a_callable_counts_its_arrays(graph, session, fails):
+    x = pf.placeholder(pf.float32, ("batch",), name="x")
+    function = session.make_callable([x * 2.0, pf.no_op()], [x])
+    with fails(errors.InvalidArgumentError, ValueError, "takes 1 arrays, got 2", HERE):
+        function([1.0], [2.0])
+
+
+def test_a_variable_is_not_fed(graph, session, fails):
+    variable = pf.Variable(1.0)
+    with fails(errors.DTypeError, TypeError, "cannot feed", "variable.load", HERE):
+        session.run(variable + 1.0, {variable: 2.0})

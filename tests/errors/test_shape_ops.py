@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pyflow as pf
-from pyflow.errors import FailedPreconditionError, InvalidArgumentError, OutOfRangeError
+from pyflow.errors import DTypeError, FailedPreconditionError, InvalidArgumentError, OutOfRangeError
 from pyflow.graph import Graph, Value
 from pyflow.interpret import evaluate_graph
 
@@ -44,7 +44,14 @@ ROWS: list[tuple[Made, type[Exception], str]] = [
     (lambda x: pf.broadcast_to(x, (2, 2)), InvalidArgumentError, r"does not broadcast to \[2,2\]"),
     (lambda x: pf.pad(x, [1, 2, 3]), InvalidArgumentError, r"expected \(before, after\) pairs"),
     (lambda x: pf.pad(x, [(-2, -2), (0, 0)]), InvalidArgumentError, "negative sizes"),
-    (lambda x: pf.gather(x, [5]), InvalidArgumentError, "index 5 is out of range for axis 0"),
+    (lambda x: pf.gather(x, [5]), OutOfRangeError, "index 5 is out of range for axis 0"),
+    (lambda x: pf.pad(x, 1), InvalidArgumentError, r"\(before, after\) pairs of ints, got 1"),
+    (lambda x: pf.one_hot([1], -1), InvalidArgumentError, "one_hot.*a size is negative"),
+    (lambda x: pf.random_normal((-1,)), InvalidArgumentError, "random_normal.*a size is negative"),
+    (lambda x: pf.broadcast_to(x[0, 0], (2**40, 2**40)), InvalidArgumentError, "more bytes than 63 bits"),
+    (lambda x: pf.placeholder(pf.float32, (2**63,)), InvalidArgumentError, "more bytes than 63 bits"),
+    (lambda x: pf.nonzero(x, count=2), InvalidArgumentError, "the run finds out count, got 2"),
+    (lambda x: pf.exp(x, name=5), DTypeError, "expected a str as name, got 5"),
     (lambda x: pf.arange(0, 5, 0), InvalidArgumentError, "a number other than 0"),
     (lambda x: pf.nonzero(x[0, 0]), InvalidArgumentError, "at least 1 axis"),
     (lambda x: pf.conv2d(x, x), InvalidArgumentError, "expected w in OIHW of 4 axes"),

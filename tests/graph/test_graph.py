@@ -161,3 +161,10 @@ def test_sizes_that_do_not_agree_are_refused_at_feeding(graph) -> None:
     x, y = pf.placeholder("float32", ["n"], name="x"), pf.placeholder("float32", ["n"], name="y")
     with pytest.raises(InvalidArgumentError, match=r"n is 2"):
         evaluate_graph(graph, [x + y], {x: [1, 2], y: [1, 2, 3]})
+
+
+def test_names_take_constant_time_each():
+    graph = pf.Graph()
+    for _ in range(30000):
+        graph.variables[graph.unique_name("add")] = None
+    assert graph.unique_name("add") == "add_30000"
