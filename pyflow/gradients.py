@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pyflow.apply import convert
+from pyflow.apply import convert, is_operand
 from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError, message, user_origin
 from pyflow.graph import Graph, Node, Value, get_default_graph
 from pyflow.opdef import call
@@ -30,6 +30,10 @@ def gradients(
     sources = _listed(xs)
     if not targets or not sources:
         raise InvalidArgumentError(message("gradients", "expected at least one y and one x", user_origin()))
+    for entry in (*targets, *sources):
+        if not is_operand(entry):
+            what = f"expected values and variables of the graph, got {entry!r}"
+            raise DTypeError(message("gradients", what, user_origin()))
     outputs = [y if isinstance(y, Value) else convert(y) for y in targets]
     for value in (*outputs, *sources):
         if not value.dtype.is_floating:

@@ -177,8 +177,7 @@ class _Writer:
         return f"!{type(attr).__name__}"
 
     def constant(self, array: np.ndarray) -> str:
-        plain = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
-        if array.size <= INLINE and plain:
+        if array.size <= INLINE and array.dtype.kind in "iubf" and _reads_back(array):
             name = dtypes.as_dtype(array.dtype).name
             entries = ", ".join(repr(entry) for entry in array.reshape(-1).tolist())
             return f"tensor({name}, [{', '.join(map(str, array.shape))}], [{entries}])"
@@ -186,6 +185,11 @@ class _Writer:
             name = self.references[id(array)] = f"c{len(self.constants)}"
             self.constants[name] = array
         return self.references[id(array)]
+
+
+def _reads_back(array: np.ndarray) -> bool:
+    """False for NaNs of other bits than the usual one, which numbers as text would lose."""
+    return array.dtype.kind != "f" or np.array(array.tolist(), array.dtype).tobytes() == array.tobytes()
 
 
 def quoted(text: str) -> str:

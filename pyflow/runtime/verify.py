@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from pyflow import dims, interpret
 from pyflow.errors import InvalidArgumentError, message, user_origin
-from pyflow.graph import Graph, Value
-from pyflow.ops.state import GENERATOR
+from pyflow.graph import Graph
 from pyflow.passes.pipeline import compile_region
-from pyflow.region import capture
+from pyflow.region import Region, capture
 from pyflow.runtime import feeds as feeding
 from pyflow.runtime.config import SessionConfig
 from pyflow.runtime.session import Session
@@ -96,9 +95,10 @@ def verify_graph(
     session = Session(graph, SessionConfig(device=device, seed=0, auto_init=True), state)
     keys = feeding.resolve(graph, list(feed))
     arrays = {key: feeding.coerce(key, array) for key, array in zip(keys, feed.values(), strict=True)}
-    compiled = session.run(list(graph.outputs), arrays)
+    run = session.make_callable(list(graph.outputs), keys)
     region = capture(graph, list(graph.outputs), keys)
-    values = [*arrays.values(), *(_variable(session, name) for name in region.variables)]
+    values = [*arrays.values(), *(session.state.get(name) for name in region.variables)]
+    compiled = run(*arrays.values())
     count = len(graph.outputs)
     want = interpret.evaluate(region, values)[:count]
     stages = compile_region(region, session.target, keep_stages=True).stages
@@ -112,22 +112,17 @@ def verify_graph(
     rows.append((device, str(worst)))
     if worst.relative <= tolerance:
         return Report(True, "", "", tuple(rows))
-    where, detail = _first_node(graph, session, arrays, tolerance)
+    where, detail = _first_node(region, values, session, tolerance)
     return Report(False, where, detail or str(worst), tuple(rows))
-
-
-def _variable(session: Session, name: str) -> np.ndarray:
-    return np.array([0, 0], np.int64) if name == GENERATOR else session.state.get(name)
 
 
 def _worst(have: list[np.ndarray], want: list[np.ndarray]) -> Difference:
     return max((difference(a, b) for a, b in zip(have, want, strict=True)), key=lambda d: d.relative)
 
 
-def _first_node(graph: Graph, session: Session, feed: Mapping[Value, np.ndarray], tolerance: float) -> tuple[str, str]:
+def _first_node(region: Region, values: Sequence[np.ndarray], session: Session, tolerance: float) -> tuple[str, str]:
     """The first node in program order whose kernel, on the inputs that NumPy computed, gives something else."""
-    region = capture(graph, list(graph.outputs), list(feed))
-    known = dict(zip(region.inputs, [*feed.values(), *(_variable(session, n) for n in region.variables)], strict=True))
+    known = dict(zip(region.inputs, values, strict=True))
     sizes: dict[str, int] = {}
     for value, array in known.items():
         for size, number in zip(value.dims, array.shape, strict=True):
@@ -140,7 +135,8 @@ def _first_node(graph: Graph, session: Session, feed: Mapping[Value, np.ndarray]
         inputs = [known[value] for value in node.inputs]
         want = interpret.evaluate_node(node, inputs, sizes)
         known.update(zip(node.outputs, want, strict=True))
-        have = session.target.evaluate(node, inputs)
+        attrs = {name: interpret.substituted(attr, sizes) for name, attr in node.attrs.items()}
+        have = session.target.evaluate(region.table.make(node.op, node.inputs, attrs), inputs)
         if have is None:
             continue
         worst = _worst(list(have), list(want))

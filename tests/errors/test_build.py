@@ -175,3 +175,10 @@ def test_growing_graph_is_warned_of_with_its_line(graph):
     with pytest.warns(errors.GraphGrowthWarning, match="test_build.py:"):
         for _ in range(5):
             session.run(x + 1.0, {x: np.float32(1)})
+
+
+@pytest.mark.parametrize("wrong", [3, "x", None])
+def test_gradients_by_what_is_no_value(graph, fails, wrong):
+    x = pf.placeholder(pf.float32, (2,), name="x")
+    with fails(errors.DTypeError, TypeError, "[gradients]", "expected values and variables", HERE):
+        pf.gradients(x * 2.0, [wrong])

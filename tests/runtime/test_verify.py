@@ -111,3 +111,36 @@ def test_commands_show_errors_without_a_traceback(saved, tmp_path):
     assert done.exit_code == 1
     assert "x" in done.output
     assert run(main, ["run", saved, "-i", "x=1"]).exit_code == 2
+
+
+def test_a_graph_that_writes_and_draws_agrees_again_and_again(tmp_path):
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder(pf.float32, ("batch", 4), name="x")
+        total = pf.Variable(np.zeros(4, np.float32), name="total")
+        with graph.control_dependencies([total.assign(total + pf.sum(x, 0))]):
+            after = total.value() * 2.0
+        graph.outputs = [after, pf.random_normal((3,))]
+    session = pf.Session(graph, pf.SessionConfig(auto_init=True))
+    session.run(None, {x: np.ones((2, 4), np.float32)})
+    path = str(tmp_path / "total.graph")
+    graph.save(path, session)
+    again = pf.load_graph(path)
+    report = verify_graph(again, random_feeds(again, {}))
+    assert report.agrees, str(report)
+
+
+def test_the_node_is_found_after_one_whose_attributes_are_sizes():
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder(pf.float32, ("batch", 4), name="x")
+        noise = pf.random_uniform((x.shape[0], 4), seed=1, name="noise")
+        graph.outputs = [pf.cos(x + noise, name="wrong")]
+    right = OPS["cos"].ref
+    object.__setattr__(OPS["cos"], "ref", lambda x: right(x) + x.dtype.type(1))
+    try:
+        report = verify_graph(graph, random_feeds(graph, {}))
+    finally:
+        object.__setattr__(OPS["cos"], "ref", right)
+    assert not report.agrees
+    assert "wrong" in report.where, str(report)
