@@ -35,7 +35,7 @@ class Callable:
         state: State,
         threads: Threads,
         coerce: _Function[[int, Any], np.ndarray] | None = None,
-        fail: _Function[[BaseException], BaseException | None] | None = None,
+        fail: _Function[[Exception], Exception | None] | None = None,
         options: dict[str, float] | None = None,
     ) -> None: ...
     def __call__(self, *arrays: Any) -> tuple[np.ndarray, ...]: ...
