@@ -232,7 +232,10 @@ def floordiv(a: Size, b: Size) -> Size:
 
 
 def ceildiv(a: Size, b: Size) -> Size:
-    return mul(floordiv(mul(a, -1), b), -1) if isinstance(a, int) else floordiv(add(a, add(b, -1)), b)
+    """Rounded up."""
+    if isinstance(a, Dim) and (bounds(b)[0] or 0) >= 1:
+        return floordiv(add(a, add(b, -1)), b)
+    return mul(floordiv(mul(a, -1), b), -1)
 
 
 def mod(a: Size, b: Size) -> Size:
