@@ -16,7 +16,6 @@ from pyflow.demo.model import SIDE, Digits, build_digits
 from pyflow.demo.pictures import History, draw_digits, draw_training
 
 BATCH = 64
-EPOCHS = 45
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -105,7 +104,7 @@ def _latency(model: Digits, session: pf.Session, image: np.ndarray) -> float:
     return statistics.median(times)
 
 
-def run_demo(out: str = "pyflow-demo", epochs: int = EPOCHS, seed: int = 0, threads: int = 0) -> float:
+def run_demo(out: str, epochs: int, seed: int, threads: int) -> float:
     """The whole demo; returns the test accuracy in [0, 1]. Files go to the folder ``out``."""
     console = Console()
     folder = Path(out)
