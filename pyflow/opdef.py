@@ -28,6 +28,12 @@ INTEGERS = frozenset({dtypes.int32, dtypes.int64})
 BOOL = frozenset({dtypes.bool_})
 NUMERIC = FLOATS | INTEGERS
 ANY = NUMERIC | BOOL
+"""What is ordered and compared."""
+COMPLEX = frozenset({dtypes.complex64, dtypes.complex128})
+STORED = frozenset(dtype for dtype in dtypes.ALL if dtype.storage_only)
+"""Kept, cast and (de)quantised, not computed with."""
+EVERY = ANY | COMPLEX | STORED
+"""What ops that only move elements take."""
 
 
 @dataclass(frozen=True, slots=True)
