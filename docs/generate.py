@@ -68,7 +68,7 @@ def computed_by(op: OpDef, kernels: frozenset[str]) -> str:
 
 
 def gradient_of(op: OpDef) -> str:
-    return "" if op.vjp is None or op.vjp is no_gradient else "yes"
+    return "" if (op.vjp or op.expand) is None or op.vjp is no_gradient else "yes"
 
 
 def is_internal(op: OpDef) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pyflow.apply import convert, is_operand
@@ -86,15 +86,18 @@ def _total(parts: list[list[Value]]) -> Value | None:
     return result
 
 
-def _between(ys: Sequence[Value], wanted: set[Value], stopped: set[Value]) -> list[Node]:
-    """Nodes on a way from ``wanted`` to ``ys``, users first."""
+def _between(
+    ys: Sequence[Value], wanted: set[Value], stopped: set[Value], boundary: Collection[Value] = ()
+) -> list[Node]:
+    """Nodes on a way from ``wanted`` to ``ys``, users first; what makes the values of ``boundary`` is not among them."""
     above: set[Node] = set()
-    pending = [y.node for y in ys if y not in stopped]
+    ends = stopped.union(boundary)
+    pending = [y.node for y in ys if y not in ends]
     while pending:
         node = pending.pop()
         if node not in above:
             above.add(node)
-            pending.extend(value.node for value in node.inputs if value not in stopped)
+            pending.extend(value.node for value in node.inputs if value not in ends)
     carrying: set[Value] = set(wanted) - stopped
     result = []
     for node in sorted(above, key=lambda node: node.position):
@@ -105,15 +108,20 @@ def _between(ys: Sequence[Value], wanted: set[Value], stopped: set[Value]) -> li
 
 
 def _propagate(
-    graph: Graph, ys: Sequence[Value], wanted: set[Value], stopped: set[Value], flowing: dict[Value, list[Value]]
+    graph: Graph,
+    ys: Sequence[Value],
+    wanted: set[Value],
+    stopped: set[Value],
+    flowing: dict[Value, list[Value]],
+    boundary: Collection[Value] = (),
 ) -> None:
-    path = _between(ys, wanted, stopped)
+    path = _between(ys, wanted, stopped, boundary)
     carrying = wanted | {value for node in path for value in node.outputs}
     for node in path:
         arrived = [_total([flowing[value]]) if value in flowing else None for value in node.outputs]
         if all(gradient is None for gradient in arrived):
             continue
-        if node.op.vjp is None:
+        if node.op.vjp is None and node.op.expand is None:
             raise UnimplementedError(
                 message(
                     node.op.name,
@@ -126,7 +134,21 @@ def _propagate(
             if gradient is not None:
                 flowing[value] = [gradient]
         with graph.attributed_to(node.origin):
-            parts = node.op.vjp(node, *arrived)
+            parts = _composed(graph, node, arrived) if node.op.vjp is None else node.op.vjp(node, *arrived)
         for value, part in zip(node.inputs, parts, strict=True):
             if part is not None and value in carrying and value not in stopped:
                 flowing.setdefault(value, []).append(part)
+
+
+def _composed(graph: Graph, node: Node, arrived: Sequence[Value | None]) -> list[Value | None]:
+    """The gradient of an op by what it is composed of."""
+    assert node.op.expand is not None
+    made = node.op.expand(*node.inputs, **node.attrs)
+    flowing: dict[Value, list[Value]] = {}
+    results = made if isinstance(made, tuple) else (made,)
+    for value, gradient in zip(results, arrived, strict=True):
+        if gradient is not None and value.dtype.is_floating:
+            flowing.setdefault(value, []).append(gradient)
+    wanted = {value for value in node.inputs if value.dtype.is_floating}
+    _propagate(graph, results, wanted, set(), flowing, node.inputs)
+    return [_total([flowing.pop(value)]) if value in flowing else None for value in node.inputs]
