@@ -44,13 +44,17 @@ def convert(value: Any, dtype: Any = None) -> Value:
 
 
 def _is_weak(value: Any) -> bool:
-    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+    return isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic)
 
 
 def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
     """NumPy's rule for Python numbers: they take the others' dtype unless their kind is higher."""
+    needs_complex = any(isinstance(value, complex) for value in values)
     needs_float = any(isinstance(value, float) for value in values)
     needs_int = any(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    if needs_complex:
+        real = dtypes.float32 if strong is None else _weak_dtype([0.0], strong)
+        return dtypes.complex_dtype(real)
     if strong is None:
         return dtypes.float32 if needs_float else dtypes.int64 if needs_int else dtypes.bool_
     if needs_float and strong.kind in "biu":
@@ -64,9 +68,9 @@ def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
     """The dtype in ``kinds`` that stands for ``dtype``: ints become float64 where only floats go."""
     if dtype in kinds:
         return dtype
-    if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu":
+    if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu" and not dtype.storage_only:
         return dtypes.float32 if dtype.kind == "b" else dtypes.float64
-    if dtypes.int64 in kinds and dtype.kind in "bi":
+    if dtypes.int64 in kinds and dtype.kind in "bi" and not dtype.storage_only:
         return dtypes.int64
     names = ", ".join(sorted(d.name for d in kinds))
     raise DTypeError(f"expected {names}, got {dtype}")

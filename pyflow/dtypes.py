@@ -84,14 +84,12 @@ BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in ALL}
 BY_CODE: dict[int, DType] = {dtype.code: dtype for dtype in ALL}
 _BY_NUMPY: dict[np.dtype, DType] = {dtype.numpy: dtype for dtype in ALL}
 
-COMPUTED: tuple[DType, ...] = (float32, float64, int32, int64, bool_)
-"""What ops and kernels take today; the other rows are known, not computed with yet."""
-
-_PYTHON = {bool: bool_, int: int64, float: float32}
+_PYTHON = {bool: bool_, int: int64, float: float32, complex: complex64}
 
 
 def as_dtype(value: object) -> DType:
-    """A DType from a DType, a name, a NumPy dtype or type, or Python's bool, int (int64) and float (float32).
+    """A DType from a DType, a name, a NumPy dtype or type, or Python's bool, int (int64), float (float32) and complex
+    (complex64).
 
     Raises TypeError for anything else, naming what is known.
     """
@@ -110,15 +108,122 @@ def as_dtype(value: object) -> DType:
     return found
 
 
+_COMPUTE = {
+    **dict.fromkeys((float16, bfloat16), float32),
+    **dict.fromkeys((int8, int16, uint8, uint16), int32),
+    uint32: int64,
+}
+
+
+def compute_dtype(dtype: DType) -> DType:
+    """The dtype in which arithmetic of ``dtype`` is done where nothing computes in it directly; most are their own.
+
+    Every value of ``dtype`` is one of the result's.
+    """
+    return _COMPUTE.get(dtype, dtype)
+
+
+def real_dtype(dtype: DType) -> DType:
+    """The dtype of the parts of a complex number; any other dtype is its own."""
+    return {complex64: float32, complex128: float64}.get(dtype, dtype)
+
+
+def complex_dtype(dtype: DType) -> DType:
+    """The complex dtype whose parts hold ``dtype``: complex128 for float64 and what NumPy promotes to it."""
+    return promote(dtype, complex64)
+
+
+def is_known(numpy: np.dtype) -> bool:
+    """Is there an element type for arrays of this dtype, whatever its byte order?"""
+    return numpy.newbyteorder("=") in _BY_NUMPY
+
+
+def _stand_in(dtype: DType) -> DType:
+    """What takes the place of a dtype of ml_dtypes beside one that it has no common dtype with."""
+    if dtype.bits < 8 and dtype.is_integer:
+        return int8 if dtype.kind == "i" else uint8
+    return float32 if dtype is bfloat16 or dtype.storage_only else dtype
+
+
 def promote(*dtypes: DType) -> DType:
-    """NumPy's promotion: the smallest dtype that holds all of them."""
+    """NumPy's promotion: the smallest dtype that holds all of them.
+
+    ml_dtypes says what becomes of its own; where it does not, a small integer counts as int8 or uint8 and a small
+    float as float32: bfloat16 with float16 or int16 is float32, with int32 float64.
+    """
     result = dtypes[0]
     for dtype in dtypes[1:]:
-        if dtype is not result:
-            result = as_dtype(np.promote_types(result.numpy, dtype.numpy))
+        if dtype is result:
+            continue
+        try:
+            common = np.promote_types(result.numpy, dtype.numpy)
+        except TypeError:
+            common = np.promote_types(_stand_in(result).numpy, _stand_in(dtype).numpy)
+        result = as_dtype(common)
     return result
 
 
 def can_cast_safely(source: DType, target: DType) -> bool:
     """NumPy's ``safe`` rule: no value of ``source`` is changed in ``target``."""
     return bool(np.can_cast(source.numpy, target.numpy, "safe"))
+
+
+def _to_odd_float32(array: np.ndarray) -> np.ndarray:
+    """float64 or integers as float32; what is not exact gets an odd last bit, so that rounding the result to a narrower
+    float is as if it were rounded once."""
+    if array.dtype.kind in "iu":
+        size = np.abs(array).astype(np.uint64) if array.dtype.kind == "i" else array.astype(np.uint64)
+        long = size >> np.uint64(53) != 0
+        sticky = (size & ~np.uint64(0x7FF)) | np.where(size & np.uint64(0x7FF), np.uint64(0x800), np.uint64(0))
+        array = np.where(long, sticky, size).astype(np.float64) * np.where(array < 0, -1.0, 1.0)
+    near = array.astype(np.float32)
+    exact = (near == array) | np.isnan(array)
+    inside = np.where(np.abs(near.astype(np.float64)) > np.abs(array), np.nextafter(near, np.float32(0)), near)
+    odd = (inside.view(np.uint32) | np.uint32(1)).view(np.float32)
+    result: np.ndarray = np.where(exact, near, odd)
+    return result
+
+
+def _to_integer(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """Floats that do not fit become the nearest integer that does, NaN 0; integers keep their low bits."""
+    limits = ml_dtypes.iinfo(dtype.numpy)
+    low, high = int(limits.min), int(limits.max)
+    holder = np.uint64 if dtype is uint64 else np.int64
+    if array.dtype.kind == "f":
+        wide = array.astype(np.float64)
+        above, below = wide >= float(high), wide <= float(low)
+        inside = np.where(above | below | np.isnan(wide), 0.0, wide).astype(holder)
+        whole = np.where(above, holder(high), np.where(below, holder(low), inside))
+        return whole.astype(dtype.numpy)
+    if dtype.storage_only:
+        bits = array.astype(np.int64) & (2**dtype.bits - 1)
+        array = np.where(bits > high, bits - 2**dtype.bits, bits).astype(np.int8)
+    return array.astype(dtype.numpy)
+
+
+def converted(array: np.ndarray, dtype: DType, saturate: bool = False) -> np.ndarray:
+    """``array`` in another dtype, the one meaning that casts have everywhere.
+
+    To a float: rounded once, to the nearest, ties to even; what is too large becomes infinity, or NaN where there is
+    none; with ``saturate`` the largest finite number where ``dtype`` is a float8. Float to integer: towards 0, the
+    nearest that fits, NaN is 0. Integer to integer: the low bits. To bool: is it not 0. Complex to real: the real part.
+    """
+    source = as_dtype(array.dtype)
+    if source is dtype:
+        return array
+    with np.errstate(all="ignore"):
+        if source.kind == "c" and dtype.kind not in "cb":
+            array = array.real
+        elif source.storage_only or source is bfloat16:
+            array = array.astype(np.float32 if source.kind == "f" else np.int32)
+        if dtype.kind == "b":
+            return np.asarray(array != 0)
+        if dtype.is_integer:
+            return _to_integer(array, dtype)
+        if dtype.kind == "f" and dtype.bits <= 16:
+            if array.dtype != np.float16:
+                array = _to_odd_float32(array) if array.dtype != np.float32 else array
+            if saturate and dtype.bits == 8:
+                largest = np.float32(ml_dtypes.finfo(dtype.numpy).max)
+                array = np.clip(array.astype(np.float32), -largest, largest)
+        return array.astype(dtype.numpy)

@@ -7,12 +7,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pyflow import dims
+from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
+from pyflow.dtypes import DType
 from pyflow.errors import InternalError, InvalidArgumentError, message
 from pyflow.graph import Graph, Node, Value
-from pyflow.opdef import TensorType
+from pyflow.opdef import STORED, TensorType
 from pyflow.region import Region, capture
+
+NONE: frozenset[DType] = frozenset()
 
 Feeds: TypeAlias = Mapping[Value, Any] | Sequence[Any]
 
@@ -60,20 +63,42 @@ def evaluate_node(
         raise InternalError(message(node.op.name, "has no ref and was not fed"))
     else:
         attrs = {name: substituted(attr, sizes) for name, attr in node.attrs.items()}
+        wide = widens(node) and any(narrow(value.dtype) for value in (*node.inputs, *node.outputs))
+        if wide:
+            arrays = [dtypes.converted(array, _wide(dtypes.as_dtype(array.dtype))) for array in arrays]
+            attrs = {name: _wide(attr) if isinstance(attr, DType) else attr for name, attr in attrs.items()}
         results = node.op.ref(*arrays, **attrs)
         if results is None:
             results = ()
         elif not node.op.multiple:
             results = (results,)
+        if wide:
+            pairs = zip(node.types, results, strict=False)
+            results = tuple(dtypes.converted(np.asarray(result), type.dtype) for type, result in pairs)
+    wrong = InvalidArgumentError if node.op.host else InternalError
     if len(results) != len(node.types):
-        raise InternalError(message(node.op.name, f"ref gave {len(results)} results, expected {len(node.types)}"))
+        raise wrong(message(node.op.name, f"ref gave {len(results)} results, expected {len(node.types)}"))
     made = tuple(np.asarray(result) for result in results)
     for type, array in zip(node.types, made, strict=True):
         if array.dtype != type.dtype.numpy or array.ndim != type.ndim:
-            raise InternalError(message(node.op.name, f"ref gave {array.dtype}{list(array.shape)}, inferred is {type}"))
+            raise wrong(message(node.op.name, f"ref gave {array.dtype}{list(array.shape)}, inferred is {type}"))
         _bind(type, array, sizes, node)
         _agree(type, array, sizes, node)
     return made
+
+
+def widens(node: Node) -> bool:
+    """Does the op compute, so that its operands may be widened? What moves elements takes stored dtypes too."""
+    return not any(entry.kind == "*" or node.op.kinds.get(entry.kind, NONE) >= STORED for entry in node.op.inputs)
+
+
+def narrow(dtype: DType) -> bool:
+    """Floats that NumPy does not compute in, or only in few bits."""
+    return dtype.is_floating and dtypes.compute_dtype(dtype) is not dtype
+
+
+def _wide(dtype: DType) -> DType:
+    return dtypes.compute_dtype(dtype) if narrow(dtype) else dtype
 
 
 def substituted(attr: Any, sizes: Mapping[str, Size]) -> Any:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pyflow.graph import Node, Value
     from pyflow.plan import Program, View
 
-FLOATS = frozenset({dtypes.float32, dtypes.float64})
-INTEGERS = frozenset({dtypes.int32, dtypes.int64})
+FLOATS = frozenset({dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64})
+INTEGERS = frozenset(dtype for dtype in dtypes.ALL if dtype.is_integer and not dtype.storage_only)
 BOOL = frozenset({dtypes.bool_})
 NUMERIC = FLOATS | INTEGERS
 ANY = NUMERIC | BOOL
@@ -230,7 +230,8 @@ class OpDef:
         return f"<op {self.name}>"
 
     def is_fallible(self, node: Node) -> bool:
-        return self.fallible(node) if callable(self.fallible) else self.fallible
+        """May the node fail at run time? What runs in Python always may."""
+        return self.host or (self.fallible(node) if callable(self.fallible) else self.fallible)
 
     def normalise(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Attributes in declared order and form; unknown, missing or ill-typed ones raise."""
@@ -318,7 +319,7 @@ def define(
     ref: ``(*arrays, **attrs) -> array`` or a tuple: NumPy, plain and right; computes in the dtypes it is given.
     expand: ``(*values, **attrs) -> value(s)``: the op composed of others; used where there is no kernel.
     vjp: ``(node, *gradients) -> gradients``: one gradient or None per input, built from ops; ``gradients`` has one
-        entry per output, None where nothing flows.
+        entry per output, None where nothing flows. Without it the gradient is that of ``expand``.
     content: ``(*values, **attrs) -> tuple of sizes or None``: what a small integer result holds, when known.
     view: ``(node, input_views) -> output views or None``: the op needs no step, its result is a window on its input.
     parts: ``(node, output_view) -> windows``: the result is the inputs laid side by side; the window of the output that
@@ -329,7 +330,8 @@ def define(
     canonical: ``(*values, **attrs) -> attrs``: makes attributes unique (axes non-negative) before ``infer``.
     scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
     epilogue: the kernel takes an element-wise program (programs[0], docs/kernels.md) that acts on its finished result.
-    facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside). host: runs in Python.
+    facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside).
+    host: runs in Python through ``ref``, on every device; what a kernel would not pay for.
     fallible: may fail at run time (bool, or a function of the node). rounds: ``expand`` may give other bits.
     onnx: ONNX op_type. doc: what users read. multiple: the result is a tuple of outputs.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from pyflow import dims, dtypes
@@ -162,8 +163,8 @@ def constant_array(value: Value) -> np.ndarray | None:
 def in_range(size: Size | None, dtype: DType) -> Size | None:
     """``size`` if it is unknown yet or fits ``dtype``; None otherwise: integers wrap, sizes do not."""
     if isinstance(size, int):
-        limits = np.iinfo(dtype.numpy)
-        return size if limits.min <= size <= limits.max else None
+        limits = ml_dtypes.iinfo(dtype.numpy)
+        return size if int(limits.min) <= size <= int(limits.max) else None
     return size
 
 

@@ -15,7 +15,7 @@ from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Value
-from pyflow.opdef import ANY, DTYPE, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
+from pyflow.opdef import DTYPE, EVERY, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axis
 from pyflow.ops.shape import expand_dims, reshape
 from pyflow.ops.sizes import as_size, sizes
@@ -47,7 +47,7 @@ gather = define(
     "x:T, indices:I",
     attrs={"axis": INT},
     defaults={"axis": 0},
-    kinds={"T": ANY, "I": INTEGERS},
+    kinds={"T": EVERY, "I": INTEGERS},
     canonical=lambda x, indices, axis: {"axis": normalise_axis(axis, x.ndim, f"x: {x.type}")},
     infer=_gather_infer,
     content=_gather_content,
@@ -146,7 +146,7 @@ nonzero = define(
     "x:T",
     attrs={"count": SIZE.optional()},
     defaults={"count": None},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=_nonzero_canonical,
     infer=lambda x, count: TensorType(dtypes.int64, (x.ndim, count)),
     ref=lambda x, count=None: np.stack(np.nonzero(x)).astype(np.int64),

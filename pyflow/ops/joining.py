@@ -12,7 +12,7 @@ from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, FUNCTIONS, INT, SIZES, Attr, TensorType, define
+from pyflow.opdef import EVERY, FUNCTIONS, INT, SIZES, Attr, TensorType, define
 from pyflow.ops.common import normalise_axis
 from pyflow.ops.shape import expand_dims, filled
 from pyflow.ops.sizes import Check, as_sizes, common_size, differ, equal_check, text_of
@@ -95,7 +95,7 @@ _concat = define(
     "*xs:T",
     attrs={"axis": INT},
     defaults={"axis": 0},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=_concat_canonical,
     infer=_concat_infer,
     checks=_concat_checks,
@@ -194,7 +194,7 @@ split = define(
     "x:T",
     attrs={"sections": Attr("sizes", _sections, SIZES.encode), "axis": INT},
     defaults={"axis": 0},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=_split_canonical,
     infer=_split_infer,
     checks=_split_checks,

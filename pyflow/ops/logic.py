@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, BOOL, FLOATS, Facts, TensorType, broadcast_dims, call, define
+from pyflow.opdef import ANY, BOOL, EVERY, FLOATS, Facts, TensorType, broadcast_dims, call, define
 from pyflow.ops.common import elementwise, no_gradient, quiet, sum_to, zeros_where
 
 __all__ = [
@@ -114,7 +114,7 @@ def _where_vjp(node: Node, gradient: Value) -> tuple[None, Value, Value]:
 where = define(
     "where",
     "condition:bool, x:T, y:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda condition, x, y: TensorType(x.dtype, broadcast_dims(condition, x, y)),
     ref=quiet(np.where),
     vjp=_where_vjp,
@@ -122,6 +122,6 @@ where = define(
     onnx="Where",
     doc="""``x`` where ``condition`` holds, else ``y``.
 
-    condition: bool. x, y: numeric or bool, of one dtype, which is the result's. All three broadcast together. What is
+    condition: bool. x, y: of one dtype, any, which is the result's. All three broadcast together. What is
     not chosen does not matter, NaN included; its gradient is 0.""",
 )

@@ -9,11 +9,11 @@ import numpy as np
 
 from pyflow import dims
 from pyflow.dims import Size
-from pyflow.dtypes import DType
+from pyflow.dtypes import DType, as_dtype, converted
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, DTYPE, FLOATS, FUNCTIONS, INTEGERS, NUMERIC, Facts, TensorType, call, define
-from pyflow.ops.common import constant_array, elementwise, in_float64, in_range, no_gradient, quiet, sum_to, zeros_where
+from pyflow.opdef import ANY, DTYPE, EVERY, FLOATS, FUNCTIONS, INTEGERS, NUMERIC, Facts, TensorType, call, define
+from pyflow.ops.common import constant_array, elementwise, in_float64, in_range, no_gradient, sum_to, zeros_where
 
 __all__ = [
     "abs",
@@ -69,7 +69,7 @@ def _exponent_may_be_negative(node: Node) -> bool:
 
 def _integer_division(function: Any) -> Any:
     def ref(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        if y.dtype.kind == "i" and x.size and not y.all():
+        if y.dtype.kind in "iu" and x.size and not y.all():
             raise InvalidArgumentError("integer division by zero")
         result: np.ndarray = function(x, y)
         return result
@@ -78,7 +78,7 @@ def _integer_division(function: Any) -> Any:
 
 
 def _pow_ref(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    if y.dtype.kind == "i" and x.size and (y < 0).any():
+    if y.dtype.kind in "iu" and x.size and (y < 0).any():
         raise InvalidArgumentError("an integer raised to a negative integer power; cast to a floating dtype")
     result: np.ndarray = np.power(x, y)
     return result
@@ -357,15 +357,6 @@ round = _unary(
 trunc = _unary("trunc", None, "``x`` without its fraction: rounded towards 0.", facts=Facts(idempotent=FLOATS))
 
 
-def _cast_ref(x: np.ndarray, dtype: DType) -> np.ndarray:
-    if x.dtype.kind == "f" and dtype.is_integer and x.size:
-        limits = np.iinfo(dtype.numpy)
-        whole = np.trunc(x.astype(np.float64))
-        if not ((whole >= float(limits.min)) & (whole < float(limits.max) + (limits.bits < 53))).all():
-            raise InvalidArgumentError(f"cast of NaN, infinity or a value that does not fit {dtype}")
-    return x.astype(dtype.numpy)
-
-
 def _cast_content(x: Value, dtype: DType) -> Any:
     if x.content is None or not dtype.is_integer:
         return None
@@ -376,52 +367,77 @@ def _cast_content(x: Value, dtype: DType) -> Any:
     return kept if isinstance(x.content, tuple) else kept[0]
 
 
-def _cast_may_fail(node: Node) -> bool:
-    return node.inputs[0].dtype.is_floating and node.types[0].dtype.is_integer
-
-
 def _cast_vjp(node: Node, gradient: Value) -> tuple[Value | None]:
     source = node.inputs[0].dtype
-    return (call("cast", gradient, source) if source.is_floating and gradient.dtype.is_floating else None,)
+    flows = all(dtype.kind in "fc" for dtype in (source, gradient.dtype))
+    return (call("cast", gradient, source) if flows else None,)
 
 
-cast = define(
+def _cast_settings(saturate: bool) -> dict[str, Any]:
+    return {
+        "attrs": {"dtype": DTYPE},
+        "kinds": {"T": EVERY},
+        "infer": lambda x, dtype: TensorType(dtype, x.dims),
+        "ref": lambda x, dtype: converted(x, dtype, saturate),
+        "vjp": _cast_vjp,
+        "view": lambda node, inputs: inputs if node.inputs[0].dtype is node.types[0].dtype else None,
+    }
+
+
+_cast = define(
     "cast",
     "x:T",
-    attrs={"dtype": DTYPE},
-    kinds={"T": ANY},
-    infer=lambda x, dtype: TensorType(_computed(dtype), x.dims),
-    ref=quiet(_cast_ref),
-    vjp=_cast_vjp,
+    **_cast_settings(saturate=False),
     content=_cast_content,
-    view=lambda node, inputs: inputs if node.inputs[0].dtype is node.types[0].dtype else None,
     scalar="cast",
-    fallible=_cast_may_fail,
     onnx="Cast",
-    doc="""``x`` in another ``dtype``: any shape, any dtype to any.
+    doc="""``x`` in another ``dtype``, see :func:`pyflow.cast`.""",
+)
 
-    Floating to integer truncates; integers wrap; bool is ``x != 0``. The gradient flows between floating dtypes only.
-    A run raises InvalidArgumentError where NaN, infinity or a value out of range is cast to an integer.""",
+_cast_saturated = define(
+    "cast_saturated",
+    "x:T",
+    **_cast_settings(saturate=True),
+    scalar="cast_saturated",
+    doc="""``x`` in a float8 ``dtype``; what is too large, infinity too, becomes the largest finite number.""",
 )
 
 
-def _computed(dtype: DType) -> DType:
-    if dtype not in ANY:
-        names = ", ".join(sorted(known.name for known in ANY))
-        raise InvalidArgumentError(f"no kernel computes in {dtype} yet; expected one of {names}")
-    return dtype
+def cast(x: Any, dtype: Any, saturate: bool = False, *, name: str | None = None) -> Value:
+    """``x`` in another ``dtype``: any shape, any dtype to any.
+
+    To a floating dtype: rounded once, to the nearest, halves to even. What is too large becomes infinity; NaN where
+    the dtype has none; the largest number where it has neither (float4). With ``saturate``, as in ONNX Cast, it becomes
+    the largest finite number in every float8.
+    Floating to integer: truncated; what does not fit becomes the nearest integer that does, NaN 0.
+    Integer to integer: the low bits, so that numbers wrap. To bool: ``x != 0``. Complex to real: the real part.
+    The gradient flows between floating and complex dtypes only.
+    """
+    wanted = as_dtype(dtype)
+    result: Value = (
+        _cast(x, wanted, name=name) if not saturates(wanted, saturate) else _cast_saturated(x, wanted, name=name)
+    )
+    return result
+
+
+FUNCTIONS["cast"] = cast
+
+
+def saturates(dtype: DType, saturate: bool) -> bool:
+    """Does saturation make a difference in ``dtype``?"""
+    return saturate and dtype.is_floating and dtype.bits == 8
 
 
 identity = define(
     "identity",
     "x:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x: x.type,
     ref=lambda x: x,
     vjp=lambda node, gradient: (gradient,),
     content=lambda x: x.content,
     view=lambda node, inputs: inputs,
-    facts=Facts(idempotent=ANY),
+    facts=Facts(idempotent=EVERY),
     onnx="Identity",
     doc="``x`` itself, under a name of its own: any shape and dtype.",
 )
@@ -429,12 +445,12 @@ identity = define(
 stop_gradient = define(
     "stop_gradient",
     "x:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x: x.type,
     ref=lambda x: x,
     vjp=no_gradient,
     content=lambda x: x.content,
     view=lambda node, inputs: inputs,
-    facts=Facts(idempotent=ANY),
+    facts=Facts(idempotent=EVERY),
     doc="``x`` itself, any shape and dtype, as a constant to :func:`pyflow.gradients`: no gradient flows through it.",
 )

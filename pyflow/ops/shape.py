@@ -11,7 +11,7 @@ from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, INTS, SIZES, Lowering, TensorType, call, define
+from pyflow.opdef import EVERY, INTS, SIZES, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axes, normalise_axis, sum_to
 from pyflow.ops.sizes import SHAPE, Check, broadcast_check, differ, equal_check, text_of
 from pyflow.plan import View
@@ -66,7 +66,7 @@ reshape = define(
     "reshape",
     "x:T",
     attrs={"shape": SHAPE},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=_reshape_canonical,
     infer=_reshape_infer,
     checks=_reshape_checks,
@@ -99,7 +99,7 @@ transpose = define(
     "x:T",
     attrs={"axes": INTS.optional()},
     defaults={"axes": None},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=_transpose_canonical,
     infer=lambda x, axes: TensorType(x.dtype, tuple(x.dims[axis] for axis in axes)),
     content=lambda x, axes: x.content,
@@ -136,7 +136,7 @@ expand_dims = define(
     "expand_dims",
     "x:T",
     attrs={"axis": INTS},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=lambda x, axis: {"axis": normalise_axes(axis, x.ndim + len(axis), "the result")},
     infer=_expand_dims_infer,
     content=lambda x, axis: (x.content,) if x.ndim == 0 and len(axis) == 1 and x.content is not None else None,
@@ -176,7 +176,7 @@ squeeze = define(
     "x:T",
     attrs={"axis": INTS.optional()},
     defaults={"axis": None},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=_squeeze_canonical,
     infer=_squeeze_infer,
     checks=lambda node: [
@@ -225,7 +225,7 @@ broadcast_to = define(
     "broadcast_to",
     "x:T",
     attrs={"shape": SHAPE},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=_broadcast_to_infer,
     checks=_broadcast_to_checks,
     content=_broadcast_to_content,
@@ -253,7 +253,7 @@ flip = define(
     "x:T",
     attrs={"axis": INTS.optional()},
     defaults={"axis": None},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     canonical=lambda x, axis: {"axis": normalise_axes(axis, x.ndim, f"x: {x.type}")},
     infer=lambda x, axis: x.type,
     content=lambda x, axis: x.content[::-1] if x.ndim == 1 and x.content is not None and axis else x.content,
@@ -305,7 +305,7 @@ _pad = define(
     "pad",
     "x:T, value:T",
     attrs={"before": SIZES, "after": SIZES},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=_pad_infer,
     ref=_pad_ref,
     lower=lambda node, inputs, outputs: Lowering("pad", inputs, outputs, node.attrs["before"]),

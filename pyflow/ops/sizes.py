@@ -12,7 +12,7 @@ from pyflow.apply import is_operand
 from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
-from pyflow.opdef import ANY, BOOLEAN, SIZES, Attr, Lowering, TensorType, define
+from pyflow.opdef import BOOLEAN, EVERY, SIZES, Attr, Lowering, TensorType, define
 
 __all__ = ["rank", "shape", "size"]
 
@@ -126,7 +126,7 @@ sizes = define(
 shape = define(
     "shape",
     "x:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x: TensorType(dtypes.int64, (x.ndim,)),
     content=lambda x: x.dims,
     ref=lambda x: np.array(x.shape, np.int64),
@@ -142,7 +142,7 @@ shape = define(
 size = define(
     "size",
     "x:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x: TensorType(dtypes.int64, ()),
     content=lambda x: dims.product(x.dims),
     ref=lambda x: np.array(x.size, np.int64),
@@ -155,7 +155,7 @@ size = define(
 rank = define(
     "rank",
     "x:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x: TensorType(dtypes.int64, ()),
     content=lambda x: x.ndim,
     ref=lambda x: np.array(x.ndim, np.int64),

@@ -13,7 +13,7 @@ from pyflow.apply import convert, is_operand
 from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, FUNCTIONS, INTS, SIZES, TensorType, call, define
+from pyflow.opdef import EVERY, FUNCTIONS, INTS, SIZES, TensorType, call, define
 from pyflow.ops.shape import expand_dims, filled, flip, reshape, squeeze
 from pyflow.ops.sizes import Check, as_size, at_most_check, differ, text_of
 from pyflow.plan import View
@@ -105,7 +105,7 @@ slice_ = define(
     "slice",
     "x:T",
     attrs={"starts": SIZES, "sizes": SIZES, "steps": INTS},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=_slice_infer,
     checks=_slice_checks,
     content=_slice_content,

@@ -13,7 +13,7 @@ from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Value, get_default_graph
-from pyflow.opdef import ANY, CONSTANT, DTYPE, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
+from pyflow.opdef import CONSTANT, DTYPE, EVERY, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
 
 Shape = Sequence[int | str | Dim | None]
 
@@ -53,36 +53,29 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
             message("constant", str(error), user_origin(), "give rows of equal length")
         ) from None
     wanted = dtypes.as_dtype(dtype) if dtype is not None else None
-    if array.dtype.kind in "OSUMmV" and array.dtype not in dtypes._BY_NUMPY:
+    if not dtypes.is_known(array.dtype):
         raise DTypeError(
             message("constant", f"expected numbers, got {type(value).__name__} of {array.dtype}", user_origin())
         )
     if wanted is None and not isinstance(value, (np.ndarray, np.generic)):
-        wanted = {"f": dtypes.float32, "i": dtypes.int64, "u": dtypes.int64}.get(array.dtype.kind)
+        wanted = {"f": dtypes.float32, "i": dtypes.int64, "u": dtypes.int64, "c": dtypes.complex64}.get(
+            array.dtype.kind
+        )
     if wanted is not None and array.dtype != wanted.numpy:
         array = _in_dtype(array, wanted)
-    if dtypes.as_dtype(array.dtype) not in ANY:
-        raise DTypeError(
-            message(
-                "constant",
-                f"no kernel computes in {array.dtype} yet; expected {', '.join(d.name for d in dtypes.COMPUTED)}",
-                user_origin(),
-                "pass dtype=",
-            )
-        )
     array.setflags(write=False)
     result: Value = _constant(Constant(array), name=name)
     return result
 
 
 def _in_dtype(array: np.ndarray, dtype: DType) -> np.ndarray:
-    if dtype.kind in "iu" and array.dtype.kind == "f":
+    have = dtypes.as_dtype(array.dtype)
+    if (have.is_floating and dtype.is_integer) or (have.kind == "c" and dtype.kind in "fiu"):
         raise DTypeError(
             message("constant", f"{array.dtype} data does not fit {dtype} without loss", user_origin(), "use pf.cast")
         )
-    with np.errstate(over="ignore"):
-        cast = array.astype(dtype.numpy)
-    if dtype.kind in "iu" and not np.array_equal(cast, array):
+    cast = dtypes.converted(array, dtype)
+    if dtype.is_integer and not np.array_equal(cast, array):
         raise DTypeError(message("constant", f"the data does not fit {dtype}", user_origin(), "use a wider dtype"))
     return cast
 
@@ -111,7 +104,7 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
 
     ``shape``: one entry per axis: an int, ``None`` (any size), a name (``"batch"``: any size, equal wherever the name
     stands), an expression (``"4*batch+1"``) or a :class:`pyflow.Dim` with a range. 0 and 1 are ordinary sizes.
-    Raises InvalidArgumentError for negative sizes or an unknown rank, DTypeError for a dtype without kernels.
+    Raises InvalidArgumentError for negative sizes or an unknown rank.
     """
     if shape is None:
         raise InvalidArgumentError(
@@ -122,8 +115,6 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
     if isinstance(shape, (str, int, Dim)):
         shape = (shape,)
     kind = dtypes.as_dtype(dtype)
-    if kind not in ANY:
-        raise DTypeError(message("placeholder", f"no kernel computes in {kind} yet", user_origin()))
     graph = get_default_graph()
     label = graph.unique_name(name or "placeholder")
     settled: list[Size] = [_dim_of(entry, label, axis) for axis, entry in enumerate(shape)]
@@ -158,7 +149,7 @@ def _dim_of(entry: Any, label: str, axis: int) -> Size:
 _with_default = define(
     "placeholder_with_default",
     "x:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x: x.type,
     content=lambda x: None,
     view=lambda node, inputs: inputs,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pyflow.opdef import ANY, TEXT, Lowering, define
+from pyflow.opdef import EVERY, TEXT, Lowering, define
 
 transfer = define(
     "transfer",
     "x:T",
     attrs={"to": TEXT},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x, to: x.type,
     content=lambda x, to: x.content,
     ref=lambda x, to: x,

@@ -54,7 +54,7 @@ def fuse(region: Region, target: Target) -> Region:
 
 def _is_small_constant(value: Value) -> bool:
     held = constant_array(value)
-    return held is not None and held.size == 1
+    return held is not None and held.size == 1 and held.itemsize <= 8
 
 
 class _Fuser:

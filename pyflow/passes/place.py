@@ -1,4 +1,5 @@
-"""place: a backend for every node; what no backend takes is expanded, and what cannot be is reported, all at once.
+"""place: a backend for every node; what no backend takes is widened or expanded, and what cannot be is reported, all
+at once.
 
 Windows (ops with ``view``), joins (``parts``), constants and inputs need no kernel.
 """
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from pyflow.dtypes import DType, compute_dtype
 from pyflow.errors import Origin, UnimplementedError
-from pyflow.graph import Node, Value, building
+from pyflow.graph import Node, Value, building, current_builder
+from pyflow.interpret import widens
 from pyflow.opdef import call
-from pyflow.region import Region
+from pyflow.region import Region, Table
 from pyflow.rewrite import Rule, also_from, rebuilt, rewrite
 from pyflow.target import Target
 
@@ -29,11 +32,45 @@ def place(region: Region, target: Target) -> Region:
 
     Raises UnimplementedError listing every node that has neither a kernel on the target nor an ``expand``.
     """
-    expanded = rewrite(
-        region, (Rule("expand", (), _expander(target), why="no kernel takes it whole"),), target.numerics
+    rules = (
+        Rule("widen", (), _widener(target), why="no kernel takes its narrow dtype, one takes the wider one"),
+        Rule("expand", (), _expander(target), why="no kernel takes it whole"),
     )
+    expanded = rewrite(region, rules, target.numerics)
     _refuse_unplaced(expanded, target)
     return _with_transfers(expanded, target)
+
+
+def _widener(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
+    """cast -> op -> cast back for what has no kernel as it is, but one in the wider dtypes.
+
+    A narrow floating op that is composed of others is widened whole too, so that it is rounded once.
+    """
+
+    def apply(node: Node) -> tuple[Value, ...] | None:
+        if not needs_kernel(node) or not widens(node) or target.place(node) is not None:
+            return None
+        table = current_builder()
+        assert isinstance(table, Table)
+        inputs = tuple(_widened(value) for value in node.inputs)
+        attrs = {
+            name: compute_dtype(value) if isinstance(value, DType) else value for name, value in node.attrs.items()
+        }
+        if all(new is old for new, old in zip(inputs, node.inputs, strict=True)) and attrs == node.attrs:
+            return None
+        wide = table.make(node.op, inputs, attrs)
+        composed = node.op.expand is not None and any(value.dtype.is_floating for value in wide.outputs)
+        if target.place(wide) is None and not composed:
+            return None
+        pairs = zip(wide.outputs, node.types, strict=True)
+        return tuple(new if new.dtype is old.dtype else call("cast", new, old.dtype) for new, old in pairs)
+
+    return apply
+
+
+def _widened(value: Value) -> Value:
+    wide = compute_dtype(value.dtype)
+    return value if wide is value.dtype else call("cast", value, wide)
 
 
 def _expander(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
