@@ -9,9 +9,8 @@ import numpy as np
 
 from pyflow.errors import FailedPreconditionError, message
 from pyflow.graph import Node, Value, control_dependencies
-from pyflow.opdef import ANY, TEXT, Lowering, TensorType, call, define
+from pyflow.opdef import EVERY, TEXT, Lowering, TensorType, call, define
 from pyflow.ops.common import no_gradient
-from pyflow.plan import View
 
 __all__ = ["Assert", "print"]
 
@@ -54,22 +53,18 @@ def shown(label: str, array: np.ndarray) -> str:
 
 def _print_ref(x: np.ndarray, *, label: str) -> np.ndarray:
     sys.stdout.write(shown(label, x) + "\n")
+    sys.stdout.flush()
     return x
-
-
-def _print_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
-    return Lowering("print", inputs, outputs, text=node.attrs["label"])
 
 
 _print = define(
     "print",
     "x:T",
     attrs={"label": TEXT},
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     infer=lambda x, label: TensorType(x.dtype, x.dims),
     content=lambda x, label: x.content,
     ref=_print_ref,
-    lower=_print_lower,
     effect="host",
     host=True,
     vjp=lambda node, gradient: (gradient,),

@@ -26,7 +26,7 @@ def _has_unknown_size(attr: Any) -> bool:
 
 def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
     def apply(node: Node) -> tuple[Value, ...] | None:
-        if node.op.ref is None or node.op.effect or node.op.host or node.op.name == "constant":
+        if node.op.ref is None or node.op.effect or node.op.name == "constant":
             return None
         held = [constant_array(value) for value in node.inputs]
         arrays = [array for array in held if array is not None]

@@ -38,7 +38,7 @@ class Draft:
     @property
     def barrier(self) -> bool:
         """May it fail, or be seen outside? Then it comes before the first write of a variable."""
-        return self.effect or self.step.fallible or self.step.backend == "host"
+        return self.effect or self.step.fallible
 
 
 class Lowered:

@@ -17,6 +17,7 @@ from pyflow.plan import Kind
 from pyflow.region import Region, Table, capture
 from pyflow.runtime.feeds import coerce
 from pyflow.runtime.fetches import Fetches
+from pyflow.runtime.reference import Held
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
@@ -53,6 +54,7 @@ def compile_fetches(
         state.declare(name, graph.variables[name].type)
     for name, _ in region.commits:
         state.declare(name, graph.variables[name].type)
+    target.held = held = []
     compiled = compile_region(
         region,
         target,
@@ -62,7 +64,7 @@ def compile_fetches(
     )
     plan = compiled.plan
     model = _core.Model(plan.to_bytes(), list(plan.constants))
-    run = _core.Callable(model, 0, state.native, threads, _coercer(feeds), located)
+    run = _core.Callable(model, 0, state.native, threads, _coercer(feeds, held), located)
     entry = plan.entries[0]
     return Executable(
         fetches,
@@ -90,8 +92,13 @@ def _label(value: Value) -> str:
     return value.node.name if len(value.node.outputs) == 1 else value.name
 
 
-def _coercer(feeds: Sequence[Value]) -> Callable[[int, Any], np.ndarray]:
-    return lambda index, given: coerce(feeds[index], given)
+def _coercer(feeds: Sequence[Value], held: list[Held]) -> Callable[[int, Any], np.ndarray]:
+    """Brings a feed to its dtype and layout; it also keeps ``held``, what the plan's steps stand for."""
+
+    def function(index: int, given: Any, held: list[Held] = held) -> np.ndarray:
+        return coerce(feeds[index], given)
+
+    return function
 
 
 def run_node(node: Node, arrays: Sequence[np.ndarray], target: BackendTarget) -> tuple[np.ndarray, ...] | None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pyflow.plan import Plan, Step, View
+from pyflow.runtime.reference import HOST, IN_PYTHON
 
 if TYPE_CHECKING:
     from pyflow.runtime.executable import Executable
@@ -68,6 +69,8 @@ def _shown(view: View) -> str:
 
 
 def _note(step: Step) -> str:
+    if step.backend in IN_PYTHON:
+        return "runs in Python" if step.backend == HOST else ""
     if not step.programs:
         return step.text
     names = [instr.op for instr in step.programs[0].instrs if instr.op != "const"]

@@ -36,14 +36,15 @@ class BackendTarget:
         self.allow_fallback = allow_fallback
         self._answers: dict[object, tuple[bool, str]] = {}
         self._places: dict[object, str | None] = {}
-        self._held: list[reference.Held] = []
+        self.held: list[reference.Held] = []
+        """What steps that run in Python stand for; they run as long as it is kept."""
         self.reasons: dict[str, str] = {}
         """Why ops were not placed on ``device``, by op."""
 
     def place(self, node: Node) -> str | None:
         """The backend that runs ``node``; None if it must be expanded or cannot run."""
         if node.op.host:
-            return "host"
+            return reference.HOST
         if node.op.name == "transfer":
             return str(node.attrs["to"])
         if self.device == reference.REF:
@@ -86,16 +87,18 @@ class BackendTarget:
 
     def lowering(self, node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...], backend: str) -> Lowering:
         """The step that runs ``node`` on ``backend``."""
-        if backend != reference.REF:
+        if backend not in reference.IN_PYTHON:
             return node.op.lowering(node, inputs, outputs)
         lowering, held = reference.hold(node, inputs, outputs)
-        self._held.append(held)
+        self.held.append(held)
         return lowering
 
     def evaluate(self, node: Node, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...] | None:
         """What the real kernels make of constant operands; None if the node cannot run alone."""
         from pyflow.runtime.executable import run_node
 
+        if node.op.host:
+            return reference.try_now(node, arrays)
         return run_node(node, arrays, self)
 
     def preferred_format(self, op: str) -> str | None:
