@@ -44,8 +44,10 @@ from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
 from pyflow.ops.activation import *
+from pyflow.ops.bitwise import *
 from pyflow.ops.conv import *
 from pyflow.ops.debug import *
+from pyflow.ops.floating import *
 from pyflow.ops.indexing import *
 from pyflow.ops.joining import *
 from pyflow.ops.linear import *
@@ -59,6 +61,8 @@ from pyflow.ops.reduction import *
 from pyflow.ops.shape import *
 from pyflow.ops.sizes import *
 from pyflow.ops.slicing import *
+from pyflow.ops.special import *
+from pyflow.ops.trigonometry import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
 from pyflow.ops.state import (
     Variable,

@@ -336,6 +336,59 @@ PF_FUNCTION double logistic(double x) {
   return numerator / (1.0 + e);
 }
 
+// The logarithm of the magnitude of gamma(x).
+PF_FUNCTION double log_gamma(double x) {
+  int sign;
+  return __builtin_lgamma_r(x, &sign);
+}
+
+// Derivatives of log gamma: reflected to the right, raised by their recurrence to where the asymptotic series
+// (DLMF 5.11.2, 5.15.8) holds to the last bits.
+static inline double digamma(double x) {
+  if (x == 0.0) return with_sign(__builtin_inf(), -x);
+  double shift = 0.0;
+  if (x < 0.0) {
+    const double fraction = x - __builtin_floor(x);
+    if (fraction == 0.0) return __builtin_nan("");
+    shift = -3.14159265358979323846 / __builtin_tan(3.14159265358979323846 * fraction);
+    x = 1.0 - x;
+  }
+  for (; x < 10.0; x += 1.0) shift -= 1.0 / x;
+  const double z = 1.0 / (x * x);
+  double tail = 1.0 / 12.0;
+  tail = tail * z - 691.0 / 32760.0;
+  tail = tail * z + 1.0 / 132.0;
+  tail = tail * z - 1.0 / 240.0;
+  tail = tail * z + 1.0 / 252.0;
+  tail = tail * z - 1.0 / 120.0;
+  tail = tail * z + 1.0 / 12.0;
+  return shift + __builtin_log(x) - 0.5 / x - tail * z;
+}
+
+static inline double trigamma(double x) {
+  double shift = 0.0;
+  double sign = 1.0;
+  if (x <= 0.0) {
+    const double fraction = x - __builtin_floor(x);
+    if (fraction == 0.0) return __builtin_inf();
+    const double ratio = 3.14159265358979323846 / __builtin_sin(3.14159265358979323846 * fraction);
+    shift = ratio * ratio;
+    sign = -1.0;
+    x = 1.0 - x;
+  }
+  double sum = 0.0;
+  for (; x < 12.0; x += 1.0) sum += 1.0 / (x * x);
+  const double z = 1.0 / (x * x);
+  double tail = 7.0 / 6.0;
+  tail = tail * z - 691.0 / 2730.0;
+  tail = tail * z + 5.0 / 66.0;
+  tail = tail * z - 1.0 / 30.0;
+  tail = tail * z + 1.0 / 42.0;
+  tail = tail * z - 1.0 / 30.0;
+  tail = tail * z + 1.0 / 6.0;
+  return shift + sign * (sum + 1.0 / x + 0.5 * z + tail * z / x);
+}
+
 }  // namespace math
 }  // namespace PF_ISA
 }  // namespace pf

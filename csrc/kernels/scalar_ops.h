@@ -96,6 +96,8 @@ PF_UNARY(silu, {
 PF_UNARY(isnan, return static_cast<uint8_t>(x != x);)
 PF_UNARY(isinf, return static_cast<uint8_t>(math::absolute(x) == static_cast<T>(__builtin_inf()));)
 PF_UNARY(isfinite, return static_cast<uint8_t>(math::absolute(x) < static_cast<T>(__builtin_inf()));)
+PF_UNARY(signbit, return static_cast<uint8_t>(math::with_sign(T(1), x) < T(0));)
+PF_UNARY(bitwise_not, return static_cast<T>(sizeof(T) == 1 ? x ^ 1 : ~x);)
 PF_UNARY(logical_not, return static_cast<uint8_t>(x == T(0));)
 
 #define PF_BY_WIDTH(name, of_float, of_double)                        \
@@ -107,6 +109,25 @@ PF_BY_WIDTH(floor, __builtin_floorf(x), __builtin_floor(x))
 PF_BY_WIDTH(ceil, __builtin_ceilf(x), __builtin_ceil(x))
 PF_BY_WIDTH(round, __builtin_rintf(x), __builtin_rint(x))
 PF_BY_WIDTH(trunc, __builtin_truncf(x), __builtin_trunc(x))
+// The C library's, whose errors are a few ulps at most (docs/numerics.md).
+PF_BY_WIDTH(tan, __builtin_tanf(x), __builtin_tan(x))
+PF_BY_WIDTH(asin, __builtin_asinf(x), __builtin_asin(x))
+PF_BY_WIDTH(acos, __builtin_acosf(x), __builtin_acos(x))
+PF_BY_WIDTH(atan, __builtin_atanf(x), __builtin_atan(x))
+PF_BY_WIDTH(sinh, __builtin_sinhf(x), __builtin_sinh(x))
+PF_BY_WIDTH(cosh, __builtin_coshf(x), __builtin_cosh(x))
+PF_BY_WIDTH(asinh, __builtin_asinhf(x), __builtin_asinh(x))
+PF_BY_WIDTH(acosh, __builtin_acoshf(x), __builtin_acosh(x))
+PF_BY_WIDTH(atanh, __builtin_atanhf(x), __builtin_atanh(x))
+PF_BY_WIDTH(exp2, __builtin_exp2f(x), __builtin_exp2(x))
+PF_BY_WIDTH(log2, __builtin_log2f(x), __builtin_log2(x))
+PF_BY_WIDTH(log10, __builtin_log10f(x), __builtin_log10(x))
+PF_BY_WIDTH(cbrt, __builtin_cbrtf(x), __builtin_cbrt(x))
+PF_BY_WIDTH(erfc, __builtin_erfcf(x), __builtin_erfc(x))
+// float32 by way of float64: gamma's logarithm and its derivatives cross zero, where relative errors grow.
+PF_BY_WIDTH(lgamma, static_cast<float>(math::log_gamma(x)), math::log_gamma(x))
+PF_BY_WIDTH(digamma, static_cast<float>(math::digamma(x)), math::digamma(x))
+PF_BY_WIDTH(trigamma, static_cast<float>(math::trigamma(x)), math::trigamma(x))
 // float32 holds up to kLargestAngle; the tile loop hands what lies beyond to `apply_beyond`.
 struct sin {
   PF_MEMBER float apply(float x, uint32_t&) { return math::sine(x, 0); }
@@ -127,9 +148,10 @@ PF_BINARY(mul, return static_cast<T>(Wrapping<T>(a) * Wrapping<T>(b));)
 template <typename T>
 PF_FUNCTION T divide_integers(T a, T b, uint32_t& faults) {
   faults |= b == 0 ? kFaultDivision : 0u;
-  const bool special = b == 0 || b == -1;
+  if constexpr (static_cast<T>(-1) > T(0)) return b == 0 ? T(0) : a / (b == 0 ? T(1) : b);
+  const bool special = b == 0 || b == T(-1);
   const T quotient = a / (special ? T(1) : b);
-  return b == -1 ? static_cast<T>(Wrapping<T>(0) - Wrapping<T>(a)) : b == 0 ? T(0) : quotient;
+  return b == T(-1) ? static_cast<T>(Wrapping<T>(0) - Wrapping<T>(a)) : b == 0 ? T(0) : quotient;
 }
 
 PF_FUNCTION float remainder_of(float a, float b) {
@@ -196,6 +218,15 @@ PF_BINARY(div, {
     return divide_integers(a, b, faults);
   }
 })
+// The remainder with the dividend's sign, as in C.
+PF_BINARY(fmod, {
+  if constexpr (kIsFloat<T>) {
+    return remainder_of(a, b);
+  } else {
+    const T quotient = divide_integers(a, b, faults);
+    return b == 0 ? T(0) : static_cast<T>(Wrapping<T>(a) - Wrapping<T>(quotient) * Wrapping<T>(b));
+  }
+})
 PF_BINARY(floordiv, return floor_divide(a, b, faults);)
 PF_BINARY(mod, return modulo(a, b, faults);)
 PF_BINARY(pow, return power(a, b, faults);)
@@ -218,6 +249,39 @@ PF_BINARY(logical_and, return static_cast<uint8_t>((a != T(0)) & (b != T(0)));)
 PF_BINARY(logical_or, return static_cast<uint8_t>((a != T(0)) | (b != T(0)));)
 PF_BINARY(logical_xor, return static_cast<uint8_t>((a != T(0)) ^ (b != T(0)));)
 
+#define PF_PAIR_BY_WIDTH(name, of_float, of_double)                             \
+  struct name {                                                                 \
+    PF_MEMBER float apply(float a, float b, uint32_t&) { return of_float; }     \
+    PF_MEMBER double apply(double a, double b, uint32_t&) { return of_double; } \
+  };
+PF_PAIR_BY_WIDTH(atan2, __builtin_atan2f(a, b), __builtin_atan2(a, b))
+PF_PAIR_BY_WIDTH(hypot, __builtin_hypotf(a, b), __builtin_hypot(a, b))
+PF_PAIR_BY_WIDTH(copysign, math::with_sign(a, b), math::with_sign(a, b))
+PF_PAIR_BY_WIDTH(nextafter, __builtin_nextafterf(a, b), __builtin_nextafter(a, b))
+
+PF_BINARY(gcd, {
+  Wrapping<T> x = a < 0 ? Wrapping<T>(0) - Wrapping<T>(a) : Wrapping<T>(a);
+  Wrapping<T> y = b < 0 ? Wrapping<T>(0) - Wrapping<T>(b) : Wrapping<T>(b);
+  while (y != 0) {
+    const Wrapping<T> rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return static_cast<T>(x);
+})
+PF_BINARY(bitwise_and, return static_cast<T>(a & b);)
+PF_BINARY(bitwise_or, return static_cast<T>(a | b);)
+PF_BINARY(bitwise_xor, return static_cast<T>(a ^ b);)
+// A shift by as many bits as there are, or by a negative number, moves every bit out.
+PF_BINARY(left_shift, {
+  const bool fits = Wrapping<T>(b) < Wrapping<T>(sizeof(T) * 8);
+  return fits ? static_cast<T>(Wrapping<T>(a) << (fits ? b : T(0))) : T(0);
+})
+PF_BINARY(right_shift, {
+  const bool fits = Wrapping<T>(b) < Wrapping<T>(sizeof(T) * 8);
+  return fits ? static_cast<T>(a >> (fits ? b : T(0))) : static_cast<T>(a < 0 ? -1 : 0);
+})
+
 struct clip {
   template <typename T>
   PF_MEMBER T apply(T x, T low, T high, uint32_t& faults) {
@@ -225,20 +289,24 @@ struct clip {
   }
 };
 
-// Float to integer: truncates; NaN and what does not fit is a fault and gives 0. Integers wrap; bool is x != 0.
+// Float to integer: truncates; what does not fit becomes the nearest integer that does, NaN 0. Integers wrap; bool is
+// x != 0.
 template <typename To>
 struct cast {
   template <typename From>
-  PF_MEMBER To apply(From x, uint32_t& faults) {
+  PF_MEMBER To apply(From x) {
     if constexpr (sizeof(To) == 1) {
       return static_cast<To>(x != From(0));
     } else if constexpr (kIsFloat<From> && !kIsFloat<To>) {
-      // The first From at or above the limit; below it every From truncates into To, but for the least ones.
-      constexpr From kLimit = sizeof(To) == 4 ? From(2147483648.0) : From(9223372036854775808.0);
-      const bool above = sizeof(From) == 8 && sizeof(To) == 4 ? x > From(-2147483649.0) : x >= -kLimit;
-      const bool fits = above & (x < kLimit);
-      faults |= fits ? 0u : static_cast<uint32_t>(kFaultCast);
-      return static_cast<To>(fits ? x : From(0));
+      constexpr bool kSigned = static_cast<To>(-1) < To(0);
+      constexpr int kBits = static_cast<int>(sizeof(To)) * 8 - (kSigned ? 1 : 0);
+      constexpr From kTop = From(2) * static_cast<From>(uint64_t{1} << (kBits - 1));
+      constexpr From kBottom = kSigned ? -kTop : From(0);
+      constexpr To kLow = kSigned ? static_cast<To>(uint64_t{1} << (kBits % 64)) : To(0);
+      const bool inside = (x > kBottom) & (x < kTop);
+      const To whole = static_cast<To>(inside ? x : From(0));
+      const To low = x <= kBottom ? kLow : whole;
+      return x >= kTop ? static_cast<To>(~kLow) : low;
     } else {
       return static_cast<To>(x);
     }
@@ -248,6 +316,7 @@ struct cast {
 #undef PF_UNARY
 #undef PF_BINARY
 #undef PF_BY_WIDTH
+#undef PF_PAIR_BY_WIDTH
 
 }  // namespace ops
 }  // namespace PF_ISA

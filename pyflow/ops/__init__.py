@@ -6,8 +6,10 @@ from importlib import import_module
 
 PUBLIC = (
     "activation",
+    "bitwise",
     "conv",
     "debug",
+    "floating",
     "indexing",
     "joining",
     "linear",
@@ -21,6 +23,8 @@ PUBLIC = (
     "shape",
     "sizes",
     "slicing",
+    "special",
+    "trigonometry",
 )
 """Modules whose ``__all__`` users see."""
 INTERNAL = ("fused", "packed", "transfer")

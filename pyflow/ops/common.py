@@ -28,7 +28,14 @@ from pyflow.opdef import (
     same_types,
 )
 
-_KINDS = {FLOATS: "floating", INTEGERS: "integer", NUMERIC: "numeric", BOOL: "bool", ANY: "numeric or bool"}
+_KINDS = {
+    FLOATS: "floating",
+    INTEGERS: "integer",
+    INTEGERS | BOOL: "integer or bool",
+    NUMERIC: "numeric",
+    BOOL: "bool",
+    ANY: "numeric or bool",
+}
 
 
 def no_gradient(node: Node, *gradients: Value | None) -> tuple[None, ...]:
@@ -82,12 +89,6 @@ def elementwise(
     scalar: its row in scalar_ops.def. predicate: the result is bool. content: from known sizes to a known size.
     doc: what it computes; shapes, dtypes and gradient are added.
     """
-    count = inputs.count(",") + 1
-    shape = "``x``: any shape." if count == 1 else "The inputs broadcast together; shapes that do not raise."
-    result = "bool" if predicate else "of the inputs' dtype" if count > 1 else "of the same shape and dtype"
-    flow = "\n\nNo gradient flows through it." if vjp is no_gradient else ""
-    if dtypes == FLOATS:
-        result += "; integers are converted to float64 first"
     return define(
         name,
         inputs,
@@ -100,7 +101,47 @@ def elementwise(
         content=None if content is None else elementwise_content(content),
         fallible=fallible,
         onnx=onnx,
-        doc=f"{doc}\n\n{shape} dtype: {_KINDS[dtypes]}; the result is {result}.{flow}",
+        doc=_described(doc, inputs, dtypes, predicate, vjp),
+    )
+
+
+def _described(doc: str, inputs: str, dtypes: frozenset[DType], predicate: bool, vjp: Any) -> str:
+    count = inputs.count(",") + 1
+    shape = "``x``: any shape." if count == 1 else "The inputs broadcast together; shapes that do not raise."
+    result = "bool" if predicate else "of the inputs' dtype" if count > 1 else "of the same shape and dtype"
+    flow = "\n\nNo gradient flows through it." if vjp is no_gradient else ""
+    if dtypes == FLOATS:
+        result += "; integers are converted to float64 first"
+    return f"{doc}\n\n{shape} dtype: {_KINDS.get(dtypes, 'any')}; the result is {result}.{flow}"
+
+
+def composed(
+    name: str,
+    inputs: str,
+    *,
+    ref: Callable[..., Any],
+    expand: Callable[..., Any],
+    doc: str,
+    vjp: Callable[..., Sequence[Value | None]] | None = None,
+    dtypes: frozenset[DType] = FLOATS,
+    predicate: bool = False,
+    **rest: Any,
+) -> Callable[..., Any]:
+    """Defines an element-wise op that is composed of others, in one row. Without ``vjp``, the gradient is theirs."""
+
+    def infer(*values: Value, **attrs: Any) -> TensorType:
+        return bool_types(*values) if predicate else same_types(*values)
+
+    return define(
+        name,
+        inputs,
+        kinds={"T": dtypes},
+        infer=infer,
+        ref=quiet(ref),
+        expand=expand,
+        vjp=vjp,
+        doc=_described(doc, inputs, dtypes, predicate, vjp),
+        **rest,
     )
 
 

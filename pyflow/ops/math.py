@@ -53,7 +53,7 @@ __all__ = [
 _error_function = np.vectorize(scalar_math.erf, otypes=[np.float64])
 
 
-def _divisor_may_be_zero(node: Node) -> bool:
+def divisor_may_be_zero(node: Node) -> bool:
     if not node.types[0].dtype.is_integer:
         return False
     divisor = constant_array(node.inputs[1])
@@ -67,7 +67,7 @@ def _exponent_may_be_negative(node: Node) -> bool:
     return exponent is None or bool((exponent < 0).any())
 
 
-def _integer_division(function: Any) -> Any:
+def integer_division(function: Any) -> Any:
     def ref(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if y.dtype.kind in "iu" and x.size and not y.all():
             raise InvalidArgumentError("integer division by zero")
@@ -181,11 +181,11 @@ floor_divide = elementwise(
     "floor_divide",
     "x, y",
     scalar="floordiv",
-    ref=_integer_division(np.floor_divide),
+    ref=integer_division(np.floor_divide),
     vjp=no_gradient,
     facts=Facts(identity=((1, INTEGERS),)),
     content=_by_nonzero(dims.floordiv),
-    fallible=_divisor_may_be_zero,
+    fallible=divisor_may_be_zero,
     doc="""``x // y``, rounded towards minus infinity, as in Python and NumPy.
 
     A run raises InvalidArgumentError where an integer is divided by zero.""",
@@ -195,10 +195,10 @@ mod = elementwise(
     "mod",
     "x, y",
     scalar="mod",
-    ref=_integer_division(np.mod),
+    ref=integer_division(np.mod),
     vjp=_mod_vjp,
     content=_by_nonzero(dims.mod),
-    fallible=_divisor_may_be_zero,
+    fallible=divisor_may_be_zero,
     onnx="Mod",
     doc="""``x - y * (x // y)``: the remainder with the sign of ``y``, as in Python and NumPy.
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backends/cpu/table.h"
+#include "kernels/view.h"
 #include "kernels/scalar_ops.h"
 
 namespace pf {
@@ -85,19 +86,21 @@ constexpr TileOp loop_of() {
   }
 }
 
-#define PF_LOOPS_FLOATS(op, nargs) nullptr, nullptr, nullptr, loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
-#define PF_LOOPS_NUMS(op, nargs)                                                                      \
-  nullptr, loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), loop_of<op, float, nargs>(), \
-      loop_of<op, double, nargs>()
-#define PF_LOOPS_ANY(op, nargs)                                                                \
-  loop_of<op, uint8_t, nargs>(), loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), \
-      loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
+#define PF_INTEGER_LOOPS(op, nargs) loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), loop_of<op, uint64_t, nargs>()
+#define PF_FLOAT_LOOPS(op, nargs) loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
+#define PF_LOOPS_FLOATS(op, nargs) nullptr, nullptr, nullptr, nullptr, PF_FLOAT_LOOPS(op, nargs)
+#define PF_LOOPS_NUMS(op, nargs) nullptr, PF_INTEGER_LOOPS(op, nargs), PF_FLOAT_LOOPS(op, nargs)
+#define PF_LOOPS_ANY(op, nargs) loop_of<op, uint8_t, nargs>(), PF_INTEGER_LOOPS(op, nargs), PF_FLOAT_LOOPS(op, nargs)
+#define PF_LOOPS_INTS(op, nargs) nullptr, PF_INTEGER_LOOPS(op, nargs), nullptr, nullptr
+#define PF_LOOPS_BITS(op, nargs) loop_of<op, uint8_t, nargs>(), PF_INTEGER_LOOPS(op, nargs), nullptr, nullptr
 #define PF_RETURNS_SAME 0
 #define PF_RETURNS_BOOL 1
 // Nanoseconds per element; most functions of floats alone are transcendental.
 #define PF_COST_FLOATS 1.0
 #define PF_COST_NUMS 0.15
 #define PF_COST_ANY 0.15
+#define PF_COST_INTS 0.15
+#define PF_COST_BITS 0.15
 
 // Specialised: sin and cos of float32.
 template <>
@@ -114,30 +117,24 @@ constexpr TileOpRow kRows[] = {
   {#name, nargs, PF_RETURNS_##result, {PF_LOOPS_##dtypes(ops::name, nargs)}, PF_COST_##dtypes},
 #include "kernels/scalar_ops.def"
 #undef SCALAR
-    {"where",
-     3,
-     0,
-     {where_tile<uint8_t>, where_tile<int32_t>, where_tile<int64_t>, where_tile<float>, where_tile<double>},
-     PF_COST_ANY},
 };
 constexpr int32_t kRowCount = sizeof(kRows) / sizeof(kRows[0]);
-
-#define PF_CASTS(From)                                                                                               \
-  {unary_tile<ops::cast<uint8_t>, From>, unary_tile<ops::cast<int32_t>, From>, unary_tile<ops::cast<int64_t>, From>, \
-   unary_tile<ops::cast<float>, From>, unary_tile<ops::cast<double>, From>}
-constexpr TileOp kCasts[kTileDtypeCount][kTileDtypeCount] = {PF_CASTS(uint8_t), PF_CASTS(int32_t), PF_CASTS(int64_t),
-                                                             PF_CASTS(float), PF_CASTS(double)};
 
 constexpr ScalarOp kScalarOps[] = {
 #define SCALAR(name, nargs, result, dtypes) {#name, nargs, PF_BITS_##dtypes},
 #define PF_BITS_FLOATS (1u << PF_DTYPE_float32 | 1u << PF_DTYPE_float64)
-#define PF_BITS_NUMS (PF_BITS_FLOATS | 1u << PF_DTYPE_int32 | 1u << PF_DTYPE_int64)
+#define PF_BITS_INTS (1u << PF_DTYPE_int32 | 1u << PF_DTYPE_int64 | 1u << PF_DTYPE_uint64)
+#define PF_BITS_NUMS (PF_BITS_FLOATS | PF_BITS_INTS)
 #define PF_BITS_ANY (PF_BITS_NUMS | 1u << PF_DTYPE_bool)
+#define PF_BITS_EVERY ((1u << PF_DTYPE_COUNT) - 1u)
+#define PF_BITS_REAL (PF_BITS_EVERY & ~(1u << PF_DTYPE_complex64 | 1u << PF_DTYPE_complex128))
+#define PF_BITS_BITS (PF_BITS_INTS | 1u << PF_DTYPE_bool)
 #include "kernels/scalar_ops.def"
 #undef SCALAR
-    {"where", 3, PF_BITS_ANY},
-    {"const", 0, PF_BITS_ANY},
-    {"cast", 1, PF_BITS_ANY},
+    {"where", 3, PF_BITS_EVERY},
+    {"const", 0, PF_BITS_EVERY},
+    {"cast", 1, PF_BITS_REAL},
+    {"cast_saturated", 1, PF_BITS_REAL},
 };
 
 }  // namespace
@@ -153,9 +150,20 @@ const TileOpRow* find_tile_op(const char* name) {
   return nullptr;
 }
 
-TileOp find_cast(int32_t from, int32_t to) {
-  const int32_t i = tile_dtype_index(from), j = tile_dtype_index(to);
-  return i < 0 || j < 0 ? nullptr : kCasts[i][j];
+TileOp find_where(int64_t bytes) {
+  switch (bytes) {
+    case 1:
+      return where_tile<uint8_t>;
+    case 2:
+      return where_tile<uint16_t>;
+    case 4:
+      return where_tile<uint32_t>;
+    case 8:
+      return where_tile<uint64_t>;
+    case 16:
+      return where_tile<Bytes16>;
+  }
+  return nullptr;
 }
 
 const ScalarOp* scalar_op_rows(int32_t* count) {
