@@ -32,12 +32,14 @@ from pyflow.dtypes import (
     int16,
     int32,
     int64,
+    string,
     uint2,
     uint4,
     uint8,
     uint16,
     uint32,
     uint64,
+    variant,
 )
 from pyflow.dtypes import bool_ as bool
 from pyflow.gradients import gradients
@@ -145,9 +147,11 @@ __all__ = [
     "trainable_variables",
     "uint2",
     "uint4",
+    "string",
     "uint8",
     "uint16",
     "uint32",
     "uint64",
+    "variant",
 ]
 __all__ += ops.NAMES

@@ -47,11 +47,20 @@ def _is_weak(value: Any) -> bool:
     return isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic)
 
 
+def _common(kinds: Sequence[DType]) -> DType:
+    try:
+        return dtypes.promote(*kinds)
+    except TypeError as error:
+        raise DTypeError(str(error)) from None
+
+
 def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
     """NumPy's rule for Python numbers: they take the others' dtype unless their kind is higher."""
     needs_complex = any(isinstance(value, complex) for value in values)
     needs_float = any(isinstance(value, float) for value in values)
     needs_int = any(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    if strong is not None and strong.is_object:
+        raise DTypeError(f"{values[0]!r} is no {strong}")
     if needs_complex:
         real = dtypes.float32 if strong is None else _weak_dtype([0.0], strong)
         return dtypes.complex_dtype(real)
@@ -94,10 +103,10 @@ def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
         allowed = frozenset({fixed}) if fixed is not None else op.kinds[kind]
         weak = [result[i] for i in members if not isinstance(result[i], Value)]
         strong = [result[i].dtype for i in members if isinstance(result[i], Value)]
-        target = dtypes.promote(*strong) if strong else None
-        if weak and fixed is None:
-            target = _weak_dtype(weak, target)
         try:
+            target = _common(strong) if strong else None
+            if weak and fixed is None:
+                target = _weak_dtype(weak, target)
             target = fixed or _to_kind(target, allowed)  # type: ignore[arg-type]
             for i in members:
                 if isinstance(result[i], Value) and fixed is not None and result[i].dtype is not fixed:

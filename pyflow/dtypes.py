@@ -16,7 +16,7 @@ class DType:
     code: int
     bits: int
     kind: str
-    """``b`` bool, ``i`` signed, ``u`` unsigned, ``f`` float, ``c`` complex."""
+    """``b`` bool, ``i`` signed, ``u`` unsigned, ``f`` float, ``c`` complex, ``O`` an object, whatever it is."""
     numpy: np.dtype
     c: str
     onnx: int
@@ -29,6 +29,15 @@ class DType:
     def itemsize(self) -> int:
         """Bytes of one element in memory (sub-byte types take one)."""
         return max(1, self.bits // 8)
+
+    @property
+    def is_object(self) -> bool:
+        return self.kind == "O"
+
+    @property
+    def memory(self) -> DType:
+        """What an element is in memory that kernels see: an object is its handle there (pyflow/objects.py)."""
+        return int64 if self.is_object else self
 
     @property
     def is_floating(self) -> bool:
@@ -49,7 +58,7 @@ class DType:
 
 
 def _row(name: str, code: int, bits: int, kind: str, numpy: object, c: str, onnx: int, dlpack: int) -> DType:
-    storage_only = bits < 8 or name.startswith("float8")
+    storage_only = bits < 8 or name.startswith("float8") or kind == "O"
     return DType(name, code, bits, kind, np.dtype(numpy), c, onnx, dlpack, storage_only)  # type: ignore[call-overload]
 
 
@@ -78,13 +87,15 @@ int4 = _row("int4", 21, 4, "i", ml_dtypes.int4, "int8_t", 22, 0)
 uint4 = _row("uint4", 22, 4, "u", ml_dtypes.uint4, "uint8_t", 21, 1)
 int2 = _row("int2", 23, 2, "i", ml_dtypes.int2, "int8_t", 26, 0)
 uint2 = _row("uint2", 24, 2, "u", ml_dtypes.uint2, "uint8_t", 25, 1)
+string = _row("string", 25, 64, "O", np.object_, "int64_t", 8, 3)
+variant = _row("variant", 26, 64, "O", np.object_, "int64_t", 0, 3)
 
 ALL: tuple[DType, ...] = tuple(value for value in list(globals().values()) if isinstance(value, DType))
 BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in ALL}
 BY_CODE: dict[int, DType] = {dtype.code: dtype for dtype in ALL}
-_BY_NUMPY: dict[np.dtype, DType] = {dtype.numpy: dtype for dtype in ALL}
+_BY_NUMPY: dict[np.dtype, DType] = {dtype.numpy: dtype for dtype in ALL if dtype is not variant}
 
-_PYTHON = {bool: bool_, int: int64, float: float32, complex: complex64}
+_PYTHON = {bool: bool_, int: int64, float: float32, complex: complex64, str: string, bytes: string}
 
 
 def as_dtype(value: object) -> DType:
@@ -100,7 +111,8 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, type) and value in _PYTHON:
         return _PYTHON[value]
     try:
-        found = _BY_NUMPY.get(np.dtype(value).newbyteorder("="))  # type: ignore[call-overload]
+        numpy = np.dtype(value)  # type: ignore[call-overload]
+        found = string if numpy.kind in "UST" else _BY_NUMPY.get(numpy.newbyteorder("="))
     except TypeError:
         found = None
     if found is None:
@@ -155,6 +167,8 @@ def promote(*dtypes: DType) -> DType:
     for dtype in dtypes[1:]:
         if dtype is result:
             continue
+        if dtype.is_object or result.is_object:
+            raise TypeError(f"{result} and {dtype} have no common dtype")
         try:
             common = np.promote_types(result.numpy, dtype.numpy)
         except TypeError:
@@ -165,6 +179,8 @@ def promote(*dtypes: DType) -> DType:
 
 def can_cast_safely(source: DType, target: DType) -> bool:
     """NumPy's ``safe`` rule: no value of ``source`` is changed in ``target``."""
+    if source.is_object or target.is_object:
+        return source is target
     return bool(np.can_cast(source.numpy, target.numpy, "safe"))
 
 

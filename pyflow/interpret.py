@@ -12,6 +12,7 @@ from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import InternalError, InvalidArgumentError, message
 from pyflow.graph import Graph, Node, Value
+from pyflow.objects import as_objects
 from pyflow.opdef import STORED, TensorType
 from pyflow.region import Region, capture
 
@@ -32,7 +33,8 @@ def evaluate(region: Region, feeds: Feeds, symbols: Mapping[str, int] | None = N
     sizes = dict(symbols or {})
     known: dict[Value, np.ndarray] = {}
     for value, array in zip(region.inputs, arrays, strict=True):
-        known[value] = array = np.asarray(array, value.dtype.numpy)
+        is_object = value.dtype.is_object
+        known[value] = array = as_objects(array, value.dtype) if is_object else np.asarray(array, value.dtype.numpy)
         _bind(value.type, array, sizes, value.node)
     for value in region.inputs:
         _agree(value.type, known[value], sizes, value.node)
@@ -56,6 +58,8 @@ def evaluate_node(
 ) -> tuple[np.ndarray, ...]:
     """One node through its ref, or its body; late symbols that it defines get their numbers in ``sizes``."""
     sizes = {} if sizes is None else sizes
+    for name in node.defines:
+        sizes.pop(name, None)
     body = next((attr for attr in node.attrs.values() if isinstance(attr, Region)), None)
     if body is not None:
         results: Any = tuple(evaluate(body, arrays, sizes))
@@ -84,6 +88,9 @@ def evaluate_node(
             raise wrong(message(node.op.name, f"ref gave {array.dtype}{list(array.shape)}, inferred is {type}"))
         _bind(type, array, sizes, node)
         _agree(type, array, sizes, node)
+    if node.op.defines is not None:
+        for content, array in zip(node.contents, made, strict=True):
+            _define(content, array, sizes, node)
     return made
 
 
@@ -149,6 +156,21 @@ def _bind(type: TensorType, array: np.ndarray, sizes: dict[str, int], node: Node
         if solved is not None and solved[0] not in sizes:
             name, scale, shift = solved
             sizes[name] = (number - shift) // scale
+
+
+def _define(content: Any, array: np.ndarray, sizes: dict[str, int], node: Node) -> None:
+    """Late symbols that are the ``content`` of a result take their numbers from it."""
+    entries = content if isinstance(content, tuple) else () if content is None else (content,)
+    for size, number in zip(entries, array.reshape(-1).tolist(), strict=bool(entries)):
+        for symbol in dims.symbols_of(size):
+            if symbol.name not in node.defines:
+                continue
+            limit = dims.substitute(symbol.max, sizes) if symbol.max is not None else None
+            if number < symbol.min or (isinstance(limit, int) and number > limit):
+                most = f" to {limit}" if isinstance(limit, int) else " or more"
+                what = f"the size {symbol.name!r} came out as {number}; expected {symbol.min}{most}"
+                raise InvalidArgumentError(message(node.op.name, what, node.origin))
+            sizes[symbol.name] = number
 
 
 def _agree(type: TensorType, array: np.ndarray, sizes: Mapping[str, int], node: Node) -> None:

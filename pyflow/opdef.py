@@ -30,10 +30,12 @@ NUMERIC = FLOATS | INTEGERS
 ANY = NUMERIC | BOOL
 """What is ordered and compared."""
 COMPLEX = frozenset({dtypes.complex64, dtypes.complex128})
-STORED = frozenset(dtype for dtype in dtypes.ALL if dtype.storage_only)
+STORED = frozenset(dtype for dtype in dtypes.ALL if dtype.storage_only and not dtype.is_object)
 """Kept, cast and (de)quantised, not computed with."""
-EVERY = ANY | COMPLEX | STORED
+EVERY = ANY | COMPLEX | STORED | {dtypes.string}
 """What ops that only move elements take."""
+HELD = EVERY | {dtypes.variant}
+"""What a value may be at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Constant:
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
         small = array.nbytes <= 1024
-        self.key = (array.dtype.str, array.shape, array.tobytes() if small else id(array))
+        entries = tuple(array.flat) if array.dtype.kind == "O" else array.tobytes()
+        self.key = (array.dtype.str, array.shape, entries if small else id(array))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and self.key == other.key
@@ -215,6 +218,7 @@ class OpDef:
     checks: Callable[[Node], Sequence[tuple[Size, Size, str]]] | None = None
     lower: Callable[[Node, tuple[View, ...], tuple[View, ...]], Lowering] | None = None
     canonical: Callable[..., Mapping[str, Any]] | None = None
+    defines: Callable[[Node], Sequence[str]] | None = None
     scalar: str = ""
     epilogue: bool = False
     facts: Facts = Facts()
@@ -328,6 +332,9 @@ def define(
         could not tell; they are compared when sizes are bound.
     lower: ``(node, input_views, output_views) -> Lowering``: default: the kernel of the op's name, attributes in order.
     canonical: ``(*values, **attrs) -> attrs``: makes attributes unique (axes non-negative) before ``infer``.
+    defines: ``(node) -> names`` of the late symbols to which the node's step gives their values; they stand in the
+        dims of its outputs or in their ``content``. Whatever needs a node whose types or attributes mention a late
+        symbol needs the node that defines it too.
     scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
     epilogue: the kernel takes an element-wise program (programs[0], docs/kernels.md) that acts on its finished result.
     facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside).

@@ -26,7 +26,7 @@ def _window(view: View, shape: tuple[Size, ...], strides: tuple[Size, ...]) -> V
 
 
 def contiguous(buffer: int, dtype: DType, shape: Sequence[Size]) -> View:
-    return View(buffer, dtype, tuple(shape), contiguous_strides(shape))
+    return View(buffer, dtype.memory, tuple(shape), contiguous_strides(shape))
 
 
 def is_contiguous(view: View) -> bool:

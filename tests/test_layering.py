@@ -15,7 +15,7 @@ PYTHON = sorted((ROOT / "pyflow").rglob("*.py"))
 CPP = sorted(path for ending in ("*.h", "*.cpp", "*.def") for path in (ROOT / "csrc").rglob(ending))
 
 # room: what its files may import besides the room itself. A room is a file or folder of pyflow/.
-DECLARE = {"dims", "dtypes", "errors"}
+DECLARE = {"dims", "dtypes", "errors", "objects"}
 GRAPH = DECLARE | {"apply", "graph", "opdef", "operators"}
 PASSES = GRAPH | {"check", "interpret", "knobs", "ops", "plan", "printer", "region", "rewrite", "target", "views"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dims": set(),
     "dtypes": set(),
     "knobs": {"errors"},
+    "objects": {"dtypes", "errors"},
     "opdef": DECLARE,
     "operators": DECLARE | {"opdef"},
     "graph": DECLARE | {"opdef", "operators"},

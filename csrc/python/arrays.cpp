@@ -22,7 +22,7 @@ PyObject* numpy_dtype(int32_t code) {
   PyObject*& cell = table[code];
   if (!cell) {
     const py::object row = py::module_::import("pyflow.dtypes").attr("BY_CODE")[py::int_(code)];
-    cell = py::object(row.attr("numpy")).release().ptr();
+    cell = py::object(row.attr("memory").attr("numpy")).release().ptr();
   }
   return cell;
 }

@@ -16,7 +16,7 @@ namespace pf {
 
 using ArrayFields = pybind11::detail::PyArray_Proxy;
 
-// numpy's dtype object of a pyflow dtype, borrowed; from pyflow.dtypes.
+// numpy's dtype object of what a pyflow dtype is in memory, borrowed; from pyflow.dtypes.
 PyObject* numpy_dtype(int32_t code);
 // The pyflow dtype of a numpy dtype object, -1 if it has none or another byte order.
 int32_t dtype_code(PyObject* numpy_dtype);

@@ -227,7 +227,15 @@ pf_code keep_exception(bool raise_as_is, pf_error* error) {
   try {
     code = code_of_exception(value);
     const std::string message = py::str(exception);
-    std::snprintf(error->message, sizeof(error->message), "%s: %s", Py_TYPE(value)->tp_name, message.c_str());
+    const py::object ours = py::module_::import("pyflow.errors").attr("PyflowError");
+    if (PyObject_IsInstance(value, ours.ptr()) == 1) {
+      // The executor puts the step's name at the front.
+      const size_t name = message.starts_with('[') ? message.find("] ") : std::string::npos;
+      const size_t begin = name == std::string::npos ? 0 : name + 2;
+      std::snprintf(error->message, sizeof(error->message), "%s", message.c_str() + begin);
+    } else {
+      std::snprintf(error->message, sizeof(error->message), "%s: %s", Py_TYPE(value)->tp_name, message.c_str());
+    }
   } catch (py::error_already_set&) {
     std::snprintf(error->message, sizeof(error->message), "%s", Py_TYPE(value)->tp_name);
   }

@@ -9,6 +9,7 @@ import numpy as np
 from pyflow import views
 from pyflow.graph import Node, Value
 from pyflow.interpret import evaluate
+from pyflow.objects import constant_handles
 from pyflow.opdef import OBJECT, Lowering, define
 from pyflow.ops.common import constant_array
 from pyflow.ops.sizes import Check, broadcast_check
@@ -50,15 +51,16 @@ def _program(body: Region, root: Node | None) -> tuple[Program, list[Value]]:
     instrs: list[Instr] = []
     for node in calls:
         held = constant_array(node.outputs[0])
-        dtype = node.outputs[0].dtype
+        dtype = node.outputs[0].dtype.memory
         number[node.outputs[0]] = len(registers) + len(instrs)
         if held is None:
             instrs.append(Instr(node.op.scalar, dtype, tuple(number[value] for value in node.inputs)))
         else:
-            bits = int.from_bytes(np.ascontiguousarray(held).tobytes(), "little")
+            native = constant_handles(held) if node.outputs[0].dtype.is_object else np.ascontiguousarray(held)
+            bits = int.from_bytes(native.tobytes(), "little")
             instrs.append(Instr("const", dtype, (), bits))
     program = Program(
-        tuple(value.dtype for value in registers), tuple(instrs), tuple(number[value] for value in body.outputs)
+        tuple(value.dtype.memory for value in registers), tuple(instrs), tuple(number[value] for value in body.outputs)
     )
     return program, extras
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pyflow.dtypes import string
 from pyflow.graph import Node, Value
 from pyflow.opdef import ANY, BOOL, EVERY, FLOATS, Facts, TensorType, broadcast_dims, call, define
 from pyflow.ops.common import elementwise, no_gradient, quiet, sum_to, zeros_where
@@ -28,6 +29,10 @@ __all__ = [
 ]
 
 
+COMPARED = ANY | {string}
+"""What is equal or not; texts have no order."""
+
+
 def _compare(name: str, sign: str, onnx: str = "", symmetric: bool = False) -> Any:
     return elementwise(
         name,
@@ -35,9 +40,9 @@ def _compare(name: str, sign: str, onnx: str = "", symmetric: bool = False) -> A
         scalar=name,
         ref=getattr(np, name),
         vjp=no_gradient,
-        dtypes=ANY,
+        dtypes=COMPARED if symmetric else ANY,
         predicate=True,
-        facts=Facts(commutative=ANY if symmetric else frozenset()),
+        facts=Facts(commutative=COMPARED if symmetric else frozenset()),
         onnx=onnx,
         doc=f"``x {sign} y``; {'True' if sign == '!=' else 'False'} where either is NaN.",
     )

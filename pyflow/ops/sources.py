@@ -13,6 +13,7 @@ from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Value, get_default_graph
+from pyflow.objects import is_text, strings
 from pyflow.opdef import CONSTANT, DTYPE, EVERY, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
 
 Shape = Sequence[int | str | Dim | None]
@@ -42,12 +43,16 @@ _constant = define(
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
     """A value fixed in the graph.
 
-    ``value``: a number, nested lists, or an array (copied). Python floats and lists of them become float32 and ints
-    int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is not numeric,
+    ``value``: a number, text, nested lists of them, or an array (copied). Python floats and lists of them become float32 and ints
+    int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is neither numeric nor text,
     or a dtype that does not hold the value.
     """
     try:
         array = np.array(value, order="C")
+        if is_text(array):
+            array = strings(value)
+    except DTypeError as error:
+        raise DTypeError(message("constant", f"expected numbers or text: {error}", user_origin())) from None
     except ValueError as error:
         raise InvalidArgumentError(
             message("constant", str(error), user_origin(), "give rows of equal length")
@@ -106,6 +111,9 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
     stands), an expression (``"4*batch+1"``) or a :class:`pyflow.Dim` with a range. 0 and 1 are ordinary sizes.
     Raises InvalidArgumentError for negative sizes or an unknown rank.
     """
+    kind = dtypes.as_dtype(dtype)
+    if shape is None and kind is dtypes.variant:
+        shape = ()
     if shape is None:
         raise InvalidArgumentError(
             message(
@@ -114,7 +122,6 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
         )
     if isinstance(shape, (str, int, Dim)):
         shape = (shape,)
-    kind = dtypes.as_dtype(dtype)
     graph = get_default_graph()
     label = graph.unique_name(name or "placeholder")
     settled: list[Size] = [_dim_of(entry, label, axis) for axis, entry in enumerate(shape)]

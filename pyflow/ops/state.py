@@ -12,7 +12,7 @@ from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph, Node, Value, get_default_graph
-from pyflow.opdef import ANY, TEXT, VARIABLE, TensorType, call, define
+from pyflow.opdef import EVERY, TEXT, VARIABLE, TensorType, call, define
 from pyflow.operators import Operators
 from pyflow.ops.common import no_gradient
 
@@ -42,6 +42,9 @@ class Variable(Operators):
             raise InvalidArgumentError(
                 message("variable", f"expected an initial value of known shape, got {value.type}", user_origin())
             )
+        if value.dtype.is_object:
+            hint = "pass it as a feed or a constant"
+            raise DTypeError(message("variable", f"a variable holds numbers, not {value.type}", user_origin(), hint))
         graph = get_default_graph()
         self._declare(graph, graph.unique_name(name or "variable"), value.type, trainable)
         self.initial_value: Value | None = value
@@ -140,7 +143,7 @@ _read = define(
 _write = define(
     "write_variable",
     "value:T",
-    kinds={"T": ANY},
+    kinds={"T": EVERY},
     attrs={"variable": VARIABLE},
     infer=lambda value, variable: variable.type,
     ref=None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyflow import dims
+from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
 from pyflow.errors import InternalError, PyflowError
 from pyflow.graph import Node, Value
@@ -31,6 +31,8 @@ def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         held = [constant_array(value) for value in node.inputs]
         arrays = [array for array in held if array is not None]
         if len(arrays) < len(held) or any(map(_has_unknown_size, node.attrs.values())):
+            return None
+        if any(type.dtype is dtypes.variant for type in node.types):
             return None
         size: Size = 0
         for type in node.types:

@@ -18,7 +18,7 @@ from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
 from pyflow.ops.common import constant_array
 from pyflow.plan import Program
-from pyflow.region import Region
+from pyflow.region import Region, needed_by
 from pyflow.target import Target
 
 MAX_INSTRS = 64
@@ -62,6 +62,7 @@ class _Fuser:
         self.region = region
         self.target = target
         self.table = region.table
+        self.definers = dict(region.definers)
         self.nodes = nodes
         self.roots = set(region.roots())
         self.users = region.users()
@@ -161,7 +162,7 @@ class _Fuser:
         """Does the kernel of ``root`` let a program act on its result? If not, why."""
         inputs = tuple(views.contiguous(0, value.dtype, value.dims) for value in root.inputs)
         outputs = tuple(views.contiguous(0, value.dtype, value.dims) for value in root.outputs)
-        nothing = Program((root.types[0].dtype,), (), (0,))
+        nothing = Program((root.types[0].dtype.memory,), (), (0,))
         return self.target.supports(root.op.lowering(root, inputs, outputs), (nothing,), self.unit[root].backend)
 
     def _link(self) -> None:
@@ -170,8 +171,8 @@ class _Fuser:
         units = list(dict.fromkeys(self.unit.values()))
         for node in self.nodes:
             unit = self.unit[node]
-            for value in node.inputs:
-                source = self.unit[value.node]
+            for other in needed_by(node, self.definers):
+                source = self.unit[other]
                 if source is not unit:
                     unit.before.add(source)
                     source.after.add(unit)
@@ -268,8 +269,8 @@ class _Fuser:
         after: dict[_Unit, list[_Unit]] = {unit: [] for unit in units}
         for node in self.nodes:
             unit = self.unit[node]
-            for value in node.inputs:
-                source = self.unit[value.node]
+            for other in needed_by(node, self.definers):
+                source = self.unit[other]
                 if source is not unit and source not in before[unit]:
                     before[unit].add(source)
                     after[source].append(unit)
@@ -320,7 +321,8 @@ class _Fuser:
             for value in node.outputs
             if value in self.roots or any(self.unit[user] is not unit for user in self.users.get(value, ()))
         ]
-        body = Region(self.table, tuple(reads.values()), tuple(inside[value] for value in results))
+        results_inside = tuple(inside[value] for value in results)
+        body = Region(self.table, tuple(reads.values()), results_inside, inner=True)
         inputs = tuple(made[value] for value in reads)
         types = tuple(value.type for value in results)
         contents = tuple(value.content for value in results)

@@ -12,12 +12,16 @@ from pyflow import dims, views
 from pyflow.dims import Dim, Size
 from pyflow.errors import UnimplementedError, message
 from pyflow.graph import Node, Value
+from pyflow.objects import constant_handles
 from pyflow.opdef import Lowering, TensorType
 from pyflow.ops.common import constant_array
 from pyflow.ops.fused import lead
 from pyflow.plan import Buffer, Check, Kind, Step, View
 from pyflow.region import Region
 from pyflow.target import Target
+
+TAKE = "take"
+"""The second step of a node that runs in Python and defines sizes without a bound: it takes what the first computed."""
 
 UNKNOWN = 64
 """The guess for a size of which nothing is known, where a choice needs a number."""
@@ -38,7 +42,7 @@ class Draft:
     @property
     def barrier(self) -> bool:
         """May it fail, or be seen outside? Then it comes before the first write of a variable."""
-        return self.effect or self.step.fallible
+        return self.effect or self.step.fallible or bool(self.step.defines)
 
 
 class Lowered:
@@ -69,7 +73,7 @@ class Lowered:
         elements = self._extent(type.dims)[0]
         elements = dims.upper(elements) if isinstance(elements, Dim) else elements
         memory = "cpu" if backend == "cpu" or self.target.shares_memory(backend) else backend
-        self.buffers.append(Buffer(kind, type.dtype, elements, name, backend=memory))
+        self.buffers.append(Buffer(kind, type.dtype.memory, elements, name, backend=memory))
         return len(self.buffers) - 1
 
     def _extent(self, shape: tuple[Size, ...]) -> tuple[Size, tuple[Size, ...]]:
@@ -80,7 +84,7 @@ class Lowered:
 
     def contiguous(self, buffer: int, type: TensorType) -> View:
         """All of a buffer, as a value of ``type``."""
-        return View(buffer, type.dtype, type.dims, self._extent(type.dims)[1])
+        return View(buffer, type.dtype.memory, type.dims, self._extent(type.dims)[1])
 
     def variable(self, name: str, type: TensorType) -> int:
         """The buffer of a variable."""
@@ -98,7 +102,20 @@ class Lowered:
     def is_whole(self, view: View) -> bool:
         """Is the view all of its buffer, in row-major order, of a size that the feeds tell?"""
         elements = self.buffers[view.buffer].elements
-        return view.offset == 0 and dims.product(view.dims) == elements and views.is_contiguous(view)
+        whole = view.offset == 0 and dims.product(view.dims) == elements and views.is_contiguous(view)
+        return whole and not dims.late_in(elements)
+
+    def is_late(self, draft: Draft) -> bool:
+        """Does the step wait for late sizes, so that it may fail for want of memory or for sizes that do not fit?"""
+        return bool(self.late_names(draft))
+
+    def late_names(self, draft: Draft) -> set[str]:
+        """The late symbols in the step's sizes and in those of the buffers that it writes."""
+        step = draft.step
+        sizes: list[Size] = [*step.ints, *(self.buffers[buffer].elements for buffer in draft.writes)]
+        for view in (*step.inputs, *step.outputs):
+            sizes += [*view.dims, *view.strides, view.offset]
+        return {name for size in sizes for name in dims.late_names(size)}
 
     def copy(self, source: View, target: View, origin: str, node: Node | None = None) -> Draft:
         """A draft that copies within a memory; it is added."""
@@ -192,7 +209,8 @@ class Lowered:
         held = constant_array(node.outputs[0]) if node.outputs else None
         if held is not None:
             value = node.outputs[0]
-            self.constants.append(np.require(held, requirements="C"))
+            native = constant_handles(held) if value.dtype.is_object else held
+            self.constants.append(np.require(native, requirements="C"))
             self._leaf(value, self.add_buffer(Kind.CONSTANT, value.type), frozenset())
             return
         inputs = tuple(self.view[value] for value in node.inputs)
@@ -225,7 +243,13 @@ class Lowered:
             text=lowering.text,
             origin=self.origin(node),
         )
-        self._add(step, node, self._sources_of(node, lowering), bool(node.op.effect))
+        own = {name for view in outputs for name in dims.late_names(self.buffers[view.buffer].elements)}
+        if own.isdisjoint(step.defines):
+            self._add(step, node, self._sources_of(node, lowering), bool(node.op.effect))
+            return
+        self._add(replace(step, outputs=()), node, None, bool(node.op.effect))
+        take = Step(TAKE, backend, (), step.outputs, fallible=True, text=step.text, origin=step.origin)
+        self._add(take, node, None)
 
     def _lower_parts(self, node: Node, inputs: Sequence[View]) -> None:
         value = node.outputs[0]

@@ -17,7 +17,8 @@ from pyflow.plan import Kind
 from pyflow.region import Region, Table, capture
 from pyflow.runtime.feeds import coerce
 from pyflow.runtime.fetches import Fetches
-from pyflow.runtime.reference import Held
+from pyflow.runtime.handles import ObjectRun
+from pyflow.runtime.reference import Held, has_objects
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
@@ -54,7 +55,8 @@ def compile_fetches(
         state.declare(name, graph.variables[name].type)
     for name, _ in region.commits:
         state.declare(name, graph.variables[name].type)
-    target.held = held = []
+    held: list[Held] = []
+    target.held = held
     compiled = compile_region(
         region,
         target,
@@ -65,6 +67,8 @@ def compile_fetches(
     plan = compiled.plan
     model = _core.Model(plan.to_bytes(), list(plan.constants))
     run = _core.Callable(model, 0, state.native, threads, _coercer(feeds, held), located)
+    if any(v.dtype.is_object for v in (*feeds, *fetches.values)) or any(map(has_objects, held)):
+        run = ObjectRun(run, feeds, fetches.values)
     entry = plan.entries[0]
     return Executable(
         fetches,

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
+from pyflow.errors import DTypeError, InvalidArgumentError, PyflowError, message, user_origin
 from pyflow.graph import Graph, Value
+from pyflow.objects import as_objects
 
 
 def resolve(graph: Graph, keys: Sequence[Any]) -> list[Value]:
@@ -38,6 +39,8 @@ def coerce(value: Value, given: Any) -> np.ndarray:
     """
     if isinstance(given, Value) or hasattr(given, "__pyflow_value__"):
         raise _misfit(value, f"got the graph value {given!r}", "feed an array; run the graph to get one")
+    if value.dtype.is_object:
+        return _coerce_objects(value, given)
     if given is None:
         raise _misfit(value, "got None", "feed an array or leave it out of feed_dict")
     wanted = value.dtype.numpy
@@ -51,6 +54,16 @@ def coerce(value: Value, given: Any) -> np.ndarray:
     if array.ndim != value.ndim:
         raise _misfit(value, f"got shape {list(array.shape)} with {array.ndim} dims", f"expected {value.ndim}")
     return np.require(array, requirements=["C", "A"])
+
+
+def _coerce_objects(value: Value, given: Any) -> np.ndarray:
+    try:
+        array = as_objects(given, value.dtype)
+    except PyflowError as error:
+        raise _misfit(value, f"got data of another dtype: {error}", "feed text") from None
+    if array.ndim != value.ndim:
+        raise _misfit(value, f"got shape {list(array.shape)} with {array.ndim} dims", f"expected {value.ndim}")
+    return array
 
 
 def _cast(value: Value, array: np.ndarray, weak: bool) -> np.ndarray:

@@ -97,7 +97,7 @@ class BackendTarget:
         """What the real kernels make of constant operands; None if the node cannot run alone."""
         from pyflow.runtime.executable import run_node
 
-        if node.op.host:
+        if node.op.host or any(value.dtype.is_object for value in (*node.inputs, *node.outputs)):
             return reference.try_now(node, arrays)
         return run_node(node, arrays, self)
 
@@ -124,7 +124,7 @@ def _lowering_of(node: Node) -> tuple[Lowering, tuple[Program, ...]]:
     outputs = tuple(views.contiguous(0, value.dtype, value.dims) for value in node.outputs)
     if not node.op.scalar:
         return node.op.lowering(node, inputs, outputs), ()
-    dtypes = tuple(value.dtype for value in node.inputs)
-    instr = Instr(node.op.scalar, node.outputs[0].dtype, tuple(range(len(dtypes))))
+    dtypes = tuple(value.dtype.memory for value in node.inputs)
+    instr = Instr(node.op.scalar, node.outputs[0].dtype.memory, tuple(range(len(dtypes))))
     broadcast = tuple(views.broadcast_to(view, node.outputs[0].dims) for view in inputs)
     return Lowering(_ELEMENTWISE, broadcast, outputs), (Program(dtypes, (instr,), (len(dtypes),)),)

@@ -2,7 +2,9 @@
 #ifndef PYFLOW_DTYPE_H
 #define PYFLOW_DTYPE_H
 
-/* ROW(name, code, bits): codes are part of the plan format and never change meaning. */
+/* ROW(name, code, bits): codes are part of the plan format and never change meaning. Plans hold int64 for string and
+ * variant: an object is a 64-bit handle, 0 for "" and nothing, negative for a text that stands in a graph, positive for
+ * an entry of the run's table. */
 #define PF_DTYPES(ROW)        \
   ROW(bool, 0, 8)             \
   ROW(int8, 1, 8)             \
@@ -28,7 +30,9 @@
   ROW(int4, 21, 4)            \
   ROW(uint4, 22, 4)           \
   ROW(int2, 23, 2)            \
-  ROW(uint2, 24, 2)
+  ROW(uint2, 24, 2)           \
+  ROW(string, 25, 64)         \
+  ROW(variant, 26, 64)
 
 enum pf_dtype {
 #define PF_ROW(name, code, bits) PF_DTYPE_##name = code,
@@ -36,6 +40,6 @@ enum pf_dtype {
 #undef PF_ROW
 };
 
-#define PF_DTYPE_COUNT 25
+#define PF_DTYPE_COUNT 27
 
 #endif
