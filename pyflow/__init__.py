@@ -1,6 +1,9 @@
 """pyflow: a deep-learning compiler and runtime. Declare a graph, compile it, run it, train it."""
 # ruff: noqa: F403
 
+from importlib import import_module
+from typing import Any
+
 try:
     from pyflow import _core as _core
 except ImportError as _error:
@@ -46,8 +49,11 @@ from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
 from pyflow.ops.activation import *
+from pyflow.ops.adaptive import *
 from pyflow.ops.bitwise import *
 from pyflow.ops.conv import *
+from pyflow.ops.conv_nd import *
+from pyflow.ops.creation import *
 from pyflow.ops.debug import *
 from pyflow.ops.floating import *
 from pyflow.ops.indexing import *
@@ -56,13 +62,16 @@ from pyflow.ops.linear import *
 from pyflow.ops.logic import *
 from pyflow.ops.loss import *
 from pyflow.ops.math import *
+from pyflow.ops.matrices import *
 from pyflow.ops.normalization import *
 from pyflow.ops.pool import *
+from pyflow.ops.pool_nd import *
 from pyflow.ops.random import *
 from pyflow.ops.reduction import *
 from pyflow.ops.shape import *
 from pyflow.ops.sizes import *
 from pyflow.ops.slicing import *
+from pyflow.ops.sliding import *
 from pyflow.ops.special import *
 from pyflow.ops.trigonometry import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
@@ -83,6 +92,15 @@ from pyflow.runtime.session import InteractiveSession, Session
 from pyflow.runtime.state import State
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``pf.onnx`` is imported when it is first used: it needs the onnx package, which pyflow does not."""
+    if name == "onnx":
+        return import_module("pyflow.onnx")
+    raise AttributeError(f"module 'pyflow' has no attribute {name!r}")
+
+
 
 __all__ = [
     "Attr",

@@ -6,8 +6,11 @@ from importlib import import_module
 
 PUBLIC = (
     "activation",
+    "adaptive",
     "bitwise",
     "conv",
+    "conv_nd",
+    "creation",
     "debug",
     "floating",
     "indexing",
@@ -16,13 +19,16 @@ PUBLIC = (
     "logic",
     "loss",
     "math",
+    "matrices",
     "normalization",
     "pool",
+    "pool_nd",
     "random",
     "reduction",
     "shape",
     "sizes",
     "slicing",
+    "sliding",
     "special",
     "trigonometry",
 )

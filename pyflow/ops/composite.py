@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pyflow.dims import Size
 from pyflow.dtypes import DType
+from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value, building
 from pyflow.opdef import FLOATS, Attr, OpDef, TensorType, call, define
 from pyflow.ops.common import ndim_of
@@ -106,6 +109,21 @@ def per_channel(value: Any, ndim: int, axis: int = 1) -> Value:
     return result
 
 
-def spatial_rank(x: Any, least: int = 1) -> int:
-    """The number of axes after batch and channels."""
-    return max(ndim_of(x) - 2, least)
+def of_rank(function: Callable[..., Any], name: str, count: int) -> Callable[..., Any]:
+    """``function`` for inputs of ``count`` spatial axes only, under a name of its own."""
+
+    def fixed(x: Any, *args: Any, **attrs: Any) -> Any:
+        if ndim_of(x) != count + 2:
+            what = f"expected x of {count + 2} axes, got {ndim_of(x)}"
+            raise InvalidArgumentError(message(name, what, user_origin()))
+        return function(x, *args, **attrs)
+
+    fixed.__name__ = fixed.__qualname__ = name
+    fixed.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    fixed.__doc__ = f":func:`pyflow.{function.__name__}` over {count} spatial ax{'i' if count == 1 else 'e'}s."
+    return fixed
+
+
+def as_number(size: Size) -> Any:
+    """A size, ready to calculate with: an int, or an int64 value."""
+    return size if isinstance(size, int) else call("sizes", (size,), scalar=True)

@@ -1,4 +1,4 @@
-"""Windows over two spatial axes: what convolutions and pools share."""
+"""Windows over spatial axes: what convolutions and pools share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyflow.ops.sizes import as_size, check_rank, differ
 from pyflow.plan import View
 
 Padding = Any
-"""``"valid"``, ``"same"`` or (top, bottom, left, right)."""
+"""``"valid"``, ``"same"``, ``"same_lower"`` or (before, after) of each axis in turn."""
 
 DATA_FORMAT = choice("NCHW", "NHWC")
 TO_LAST = {"NCHW": (0, 2, 3, 1), "NHWC": (0, 1, 2, 3)}
@@ -30,25 +30,26 @@ def _pair(value: Any) -> tuple[int, ...]:
     return entries * 2 if len(entries) == 1 else entries
 
 
-def _padding(value: Any) -> Any:
+def padding_of(value: Any, count: int) -> Padding:
+    """Padding as users write it, for ``count`` axes: "valid", "same", "same_lower", or (before, after) of each."""
     if isinstance(value, str):
-        if value.lower() not in ("valid", "same"):
-            raise TypeError(f"expected 'valid', 'same', an int or pairs of sizes, got {value!r}")
+        if value.lower() not in ("valid", "same", "same_lower"):
+            raise TypeError(f"expected 'valid', 'same', 'same_lower', an int or pairs of sizes, got {value!r}")
         return value.lower()
     entries = list(value) if isinstance(value, (list, tuple)) else [value]
     flat = [as_size(e) for entry in entries for e in (entry if isinstance(entry, (list, tuple)) else (entry,))]
     if len(flat) == 1:
-        return (flat[0],) * 4
-    if len(flat) == 2:
-        return (flat[0], flat[0], flat[1], flat[1])
-    if len(flat) != 4:
-        raise TypeError(f"expected ((top, bottom), (left, right)), got {value!r}")
+        return (flat[0],) * (2 * count)
+    if len(flat) == count:
+        return tuple(size for size in flat for _ in range(2))
+    if len(flat) != 2 * count:
+        raise TypeError(f"expected a (before, after) pair for each of {count} axes, got {value!r}")
     return tuple(flat)
 
 
 PAIR = Attr("ints", _pair, INTS.encode)
 """(height, width); one int stands for both."""
-PADDING = Attr("padding", _padding, lambda value: ((), ()))
+PADDING = Attr("padding", lambda value: padding_of(value, 2), lambda value: ((), ()))
 
 
 def spatial(x: Value, data_format: str) -> tuple[Size, Size]:
@@ -68,28 +69,41 @@ def arranged(batch: Size, spatial_sizes: Sequence[Size], channels: Size, data_fo
     return (batch, *spatial_sizes, channels)
 
 
+def check_geometry(count: int, **given: Sequence[Size]) -> None:
+    """Each of ``given`` has a number >= 1 for each of ``count`` spatial axes."""
+    for name, entries in given.items():
+        if len(entries) != count or any(isinstance(entry, int) and entry < 1 for entry in entries):
+            raise InvalidArgumentError(f"expected {count} ints >= 1 for {name}, got {tuple(entries)}")
+
+
 def windows(
     size: Sequence[Size],
     kernel: Sequence[Size],
     stride: Sequence[int],
     padding: Padding,
-    dilation: Sequence[int] = (1, 1),
-) -> tuple[tuple[Size, Size], tuple[Size, Size]]:
-    """((out height, out width), (pad top, pad left)) of windows of ``kernel`` over ``size``.
+    dilation: Sequence[int] | None = None,
+    ceil: bool = False,
+) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
+    """(outputs, padding before) along each axis, of windows of ``kernel`` over ``size``.
 
-    "same" gives ``ceil(size / stride)`` outputs and puts the odd element of padding below and right.
+    "same" gives ``ceil(size / stride)`` outputs and puts the odd element of padding last, "same_lower" first. With
+    ``ceil`` a window that the end cuts off counts too, if it starts inside of the size or the padding before.
     """
-    if any(len(pair) != 2 for pair in (kernel, stride, dilation)) or min(*stride, *dilation) < 1:
-        raise InvalidArgumentError(f"expected pairs of ints >= 1, got stride {stride}, dilation {dilation}")
+    count = len(size)
+    dilation = (1,) * count if dilation is None else dilation
+    if len(kernel) != count:
+        raise InvalidArgumentError(f"expected a kernel of {count} sizes, got {tuple(kernel)}")
+    check_geometry(count, stride=stride, dilation=dilation)
     outputs: list[Size] = []
     before: list[Size] = []
-    for i in range(2):
-        span = dims.add(dims.mul(dims.add(kernel[i], -1), dilation[i]), 1)
-        if padding == "same":
+    for i in range(count):
+        span = span_of(kernel[i], dilation[i])
+        if isinstance(padding, str) and padding != "valid":
             out = dims.ceildiv(size[i], stride[i])
             reach = dims.add(dims.mul(dims.add(out, -1), stride[i]), span)
+            around = dims.maximum(dims.add(reach, dims.mul(size[i], -1)), 0)
             outputs.append(out)
-            before.append(dims.floordiv(dims.maximum(dims.add(reach, dims.mul(size[i], -1)), 0), 2))
+            before.append(dims.floordiv(around, 2) if padding == "same" else dims.ceildiv(around, 2))
             continue
         low, high = (0, 0) if padding == "valid" else padding[2 * i : 2 * i + 2]
         room = dims.add(dims.add(size[i], dims.add(low, high)), dims.mul(span, -1))
@@ -97,9 +111,18 @@ def windows(
             raise InvalidArgumentError(
                 f"a window of {span} does not fit a size of {size[i]} with padding ({low}, {high})"
             )
-        outputs.append(dims.add(dims.floordiv(room, stride[i]), 1))
+        if ceil:
+            starts = dims.ceildiv(dims.add(size[i], low), stride[i])
+            outputs.append(dims.minimum(dims.add(dims.ceildiv(room, stride[i]), 1), starts))
+        else:
+            outputs.append(dims.add(dims.floordiv(room, stride[i]), 1))
         before.append(low)
-    return (outputs[0], outputs[1]), (before[0], before[1])
+    return tuple(outputs), tuple(before)
+
+
+def span_of(kernel: Size, dilation: int) -> Size:
+    """How many elements a window reaches over."""
+    return dims.add(dims.mul(dims.add(kernel, -1), dilation), 1)
 
 
 def last(view: View, data_format: str) -> View:

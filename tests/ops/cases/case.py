@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+import pyflow as pf
+from pyflow.graph import Graph
+from pyflow.interpret import evaluate_graph
+from pyflow.opdef import FUNCTIONS
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -79,6 +84,41 @@ def sample(*shape: int, dtype: Any, seed: int = 0) -> np.ndarray:
     if kind.kind in "iu":
         return integers(-9 if kind.kind == "i" else 0, 10, *shape, dtype=kind, seed=seed)
     return normal(*shape, dtype=kind, seed=seed)
+
+
+def _like_ref(function: Callable[..., Any], attrs: Mapping[str, Any], constant: tuple[int, ...]) -> Any:
+    """A ``check``: the results are those of the same calls through their refs."""
+
+    def check(results: Sequence[np.ndarray], inputs: Sequence[np.ndarray]) -> None:
+        graph = Graph()
+        with graph.as_default():
+            values = [
+                pf.constant(array) if i in constant else pf.placeholder(array.dtype, array.shape, f"x{i}")
+                for i, array in enumerate(inputs)
+            ]
+            made = function(*values, **attrs)
+            fetches = list(made) if isinstance(made, (tuple, list)) else [made]
+        feeds = {value: array for i, (value, array) in enumerate(zip(values, inputs, strict=True)) if i not in constant}
+        for result, wanted in zip(results, evaluate_graph(graph, fetches, feeds), strict=True):
+            assert result.shape == wanted.shape
+            near = 2e-5 if result.dtype == np.float32 else 1e-11
+            if result.dtype.kind != "f":
+                np.testing.assert_array_equal(result, wanted)
+                continue
+            scale = np.nanmax(np.abs(wanted), initial=1e-3, where=np.isfinite(wanted))
+            np.testing.assert_allclose(result, wanted, rtol=near, atol=near * scale)
+
+    return check
+
+
+def referred(op: str | Callable[..., Any], *inputs: np.ndarray, constant: tuple[int, ...] = (), **rest: Any) -> Case:
+    """A row whose op is composed: its kernels must agree with its ref, which says in NumPy what is right. ``rest``:
+    attributes, and after an underscore (``_symbolic=False``) fields of the row."""
+    fields = {name[1:]: value for name, value in rest.items() if name.startswith("_")}
+    attrs = {name: value for name, value in rest.items() if not name.startswith("_")}
+    function = FUNCTIONS[op] if isinstance(op, str) else op
+    check = _like_ref(function, attrs, constant)
+    return Case(op, inputs, attrs, check=check, constant=constant, **fields)
 
 
 FLOATS: Sequence[Any] = (np.float32, np.float64)
