@@ -72,9 +72,8 @@ from pyflow.ops.shape import *
 from pyflow.ops.sizes import *
 from pyflow.ops.slicing import *
 from pyflow.ops.sliding import *
-from pyflow.ops.special import *
-from pyflow.ops.trigonometry import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
+from pyflow.ops.special import *
 from pyflow.ops.state import (
     Variable,
     global_variables,
@@ -84,6 +83,7 @@ from pyflow.ops.state import (
     set_random_seed,
     trainable_variables,
 )
+from pyflow.ops.trigonometry import *
 from pyflow.printer import parse_graph
 from pyflow.runtime.backends import get_include, list_backends, load_backend
 from pyflow.runtime.config import CancelToken, RunOptions, SessionConfig
@@ -99,7 +99,6 @@ def __getattr__(name: str) -> Any:
     if name == "onnx":
         return import_module("pyflow.onnx")
     raise AttributeError(f"module 'pyflow' has no attribute {name!r}")
-
 
 
 __all__ = [
@@ -161,11 +160,11 @@ __all__ = [
     "placeholder_with_default",
     "reset_default_graph",
     "set_random_seed",
+    "string",
     "train",
     "trainable_variables",
     "uint2",
     "uint4",
-    "string",
     "uint8",
     "uint16",
     "uint32",

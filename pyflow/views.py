@@ -86,3 +86,18 @@ def remove_axis(view: View, axis: int) -> View:
     return replace(
         view, dims=view.dims[:axis] + view.dims[axis + 1 :], strides=view.strides[:axis] + view.strides[axis + 1 :]
     )
+
+
+def diagonal(view: View, axis1: int, axis2: int, offset: int) -> View:
+    """The elements whose place along ``axis2`` is ``offset`` more than along ``axis1``, as a new last axis."""
+    low, high = dims.minimum(max(-offset, 0), view.dims[axis1]), dims.minimum(max(offset, 0), view.dims[axis2])
+    rows, columns = dims.add(view.dims[axis1], dims.mul(low, -1)), dims.add(view.dims[axis2], dims.mul(high, -1))
+    begin = dims.add(dims.mul(low, view.strides[axis1]), dims.mul(high, view.strides[axis2]))
+    others = [axis for axis in range(len(view.dims)) if axis not in (axis1, axis2)]
+    return View(
+        view.buffer,
+        view.dtype,
+        (*(view.dims[axis] for axis in others), dims.minimum(rows, columns)),
+        (*(view.strides[axis] for axis in others), dims.add(view.strides[axis1], view.strides[axis2])),
+        dims.add(view.offset, begin),
+    )
