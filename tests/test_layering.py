@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},
     "demo": {"pyflow"},
+    "onnx": PASSES | {"pyflow", "runtime"},
     "cli": {"errors"},
     "pyflow": GRAPH | {"_core", "data", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
 }

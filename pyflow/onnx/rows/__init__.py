@@ -1,0 +1,3 @@
+"""The rows of the importer's table, grouped as the standard's documentation groups its ops."""
+
+from pyflow.onnx.rows import math, nn, reduction, shapes, sources

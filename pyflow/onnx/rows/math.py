@@ -1,0 +1,163 @@
+"""Element-wise ops, casts and products."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import pyflow as pf
+from pyflow import dims
+from pyflow.errors import InvalidArgumentError
+from pyflow.graph import Value
+from pyflow.onnx.node import OnnxNode, present
+from pyflow.onnx.table import onnx_op
+
+
+def never_negative(value: Value) -> bool:
+    """Whether the sizes that ``value`` holds, as far as that is known, are all 0 or more."""
+    if value.dtype.kind == "u":
+        return True
+    if value.content is None:
+        return False
+    entries = value.content if isinstance(value.content, tuple) else (value.content,)
+    return all((dims.bounds(entry)[0] or 0) >= 0 and dims.bounds(entry)[0] is not None for entry in entries)
+
+
+@onnx_op("Div")
+def div(node: OnnxNode, x: Value, y: Value) -> Value:
+    """Integers: rounded towards 0."""
+    if not x.dtype.is_integer:
+        return pf.divide(x, y)
+    quotient = pf.floor_divide(x, y)
+    if never_negative(x) and never_negative(y):
+        return quotient
+    inexact = pf.not_equal(pf.multiply(quotient, y), x)
+    return pf.where(pf.logical_and(inexact, pf.less(quotient, 0)), pf.add(quotient, 1), quotient)
+
+
+@onnx_op("Mod")
+def mod(node: OnnxNode, x: Value, y: Value) -> Value:
+    return pf.fmod(x, y) if node["fmod"] else pf.mod(x, y)
+
+
+@onnx_op("Pow")
+def power(node: OnnxNode, x: Value, y: Value) -> Value:
+    """The result is of x's type."""
+    if x.dtype is y.dtype or x.dtype.is_floating:
+        return pf.pow(x, pf.cast(y, x.dtype))
+    if y.dtype.is_floating:
+        return pf.cast(pf.pow(pf.cast(x, y.dtype), y), x.dtype)
+    common = pf.int64
+    return pf.cast(pf.pow(pf.cast(x, common), pf.cast(y, common)), x.dtype)
+
+
+def _folded(function: Any) -> Any:
+    return lambda node, *values: reduce(function, present(values)) if len(values) > 1 else pf.identity(values[0])
+
+
+onnx_op("Max")(_folded(lambda x, y: pf.maximum(x, y)))
+onnx_op("Min")(_folded(lambda x, y: pf.minimum(x, y)))
+onnx_op("Sum")(_folded(lambda x, y: pf.add(x, y)))
+
+
+@onnx_op("Mean")
+def mean(node: OnnxNode, *values: Value) -> Value:
+    return pf.divide(reduce(pf.add, present(values)), float(len(values)))
+
+
+@onnx_op("Clip", since=6)
+def clip_6(node: OnnxNode, x: Value) -> Value:
+    return pf.clip(x, node["min"], node["max"])
+
+
+@onnx_op("Clip", since=11)
+def clip(node: OnnxNode, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
+    return pf.clip(x, low, high) if low is not None or high is not None else pf.identity(x)
+
+
+@onnx_op("PRelu")
+def prelu(node: OnnxNode, x: Value, slope: Value) -> Value:
+    return pf.where(pf.less(x, 0), pf.multiply(slope, x), x)
+
+
+@onnx_op("LeakyRelu")
+def leaky_relu(node: OnnxNode, x: Value) -> Value:
+    return pf.where(pf.less(x, 0), pf.multiply(x, node["alpha"]), x)
+
+
+@onnx_op("Elu")
+def elu(node: OnnxNode, x: Value) -> Value:
+    return pf.where(pf.less(x, 0), pf.multiply(pf.expm1(x), node["alpha"]), x)
+
+
+@onnx_op("Selu")
+def selu(node: OnnxNode, x: Value) -> Value:
+    low = pf.multiply(pf.expm1(x), node["alpha"])
+    return pf.multiply(pf.where(pf.less_equal(x, 0), low, x), node["gamma"])
+
+
+@onnx_op("HardSigmoid")
+def hard_sigmoid(node: OnnxNode, x: Value) -> Value:
+    return pf.clip(pf.add(pf.multiply(x, node["alpha"]), node["beta"]), 0.0, 1.0)
+
+
+@onnx_op("Gelu")
+def gelu(node: OnnxNode, x: Value) -> Value:
+    return pf.gelu(x, approximate=node["approximate"])
+
+
+@onnx_op("IsInf")
+def is_inf(node: OnnxNode, x: Value) -> Value:
+    positive, negative = bool(node["detect_positive"]), bool(node["detect_negative"])
+    if positive and negative:
+        return pf.isinf(x)
+    one_side = pf.greater(x, 0) if positive else pf.less(x, 0)
+    return pf.logical_and(pf.isinf(x), one_side if positive or negative else pf.not_equal(x, x))
+
+
+@onnx_op("BitShift")
+def bit_shift(node: OnnxNode, x: Value, y: Value) -> Value:
+    if node["direction"] not in ("LEFT", "RIGHT"):
+        raise InvalidArgumentError(f"expected the direction LEFT or RIGHT, got {node['direction']!r}")
+    return pf.bitwise_left_shift(x, y) if node["direction"] == "LEFT" else pf.bitwise_right_shift(x, y)
+
+
+@onnx_op("Cast")
+def cast(node: OnnxNode, x: Value) -> Value:
+    return _cast(node, x, node.dtype("to"))
+
+
+@onnx_op("CastLike")
+def cast_like(node: OnnxNode, x: Value, like: Value) -> Value:
+    return _cast(node, x, like.dtype)
+
+
+def _cast(node: OnnxNode, x: Value, dtype: Any) -> Value:
+    if x.dtype is dtype:
+        return pf.identity(x)
+    if dtype.name.startswith("float8"):
+        return pf.cast(x, dtype, saturate=bool(node.get("saturate", 1)))
+    return pf.cast(x, dtype)
+
+
+@onnx_op("MatMul")
+def matmul(node: OnnxNode, x: Value, y: Value) -> Value:
+    return pf.matmul(x, y)
+
+
+@onnx_op("Gemm", since=7)
+def gemm(node: OnnxNode, x: Value, y: Value, c: Value | None = None) -> Value:
+    if x.ndim != 2 or y.ndim != 2:
+        raise InvalidArgumentError(f"expected matrices, got {x.type} and {y.type}")
+    x = pf.transpose(x) if node["transA"] else x
+    y = pf.transpose(y) if node["transB"] else y
+    product = scaled(pf.matmul(x, y), node["alpha"])
+    return product if c is None else pf.add(product, scaled(c, node["beta"]))
+
+
+def scaled(x: Value, factor: float) -> Value:
+    """``x * factor`` in x's dtype."""
+    if factor == 1:
+        return x
+    number = int(factor) if x.dtype.is_integer else factor
+    return pf.multiply(x, number)

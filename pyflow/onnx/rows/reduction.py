@@ -1,0 +1,102 @@
+"""Reductions, softmax and what is like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyflow as pf
+from pyflow import dims
+from pyflow.graph import Value
+from pyflow.onnx.node import OnnxNode
+from pyflow.onnx.table import onnx_op
+from pyflow.ops.common import normalise_axis
+
+Reduce = Callable[[Value, Any, bool], Value]
+
+
+def in_its_dtype(function: Callable[..., Value]) -> Reduce:
+    """The reduction, in the dtype of what it reduces."""
+    return lambda x, axes, keep: pf.cast(function(x, axes, keep), x.dtype)
+
+
+def _sum(x: Value, axes: Any, keep: bool) -> Value:
+    return pf.cast(pf.sum(x, axes, keep), x.dtype)
+
+
+REDUCE: dict[str, Reduce] = {
+    "ReduceSum": _sum,
+    "ReduceMean": in_its_dtype(pf.mean),
+    "ReduceMax": in_its_dtype(pf.max),
+    "ReduceMin": in_its_dtype(pf.min),
+    "ReduceProd": in_its_dtype(pf.prod),
+    "ReduceL1": lambda x, axes, keep: _sum(pf.abs(x), axes, keep),
+    "ReduceL2": lambda x, axes, keep: pf.cast(pf.sqrt(_sum(pf.square(x), axes, keep)), x.dtype),
+    "ReduceSumSquare": lambda x, axes, keep: _sum(pf.square(x), axes, keep),
+    "ReduceLogSum": lambda x, axes, keep: pf.cast(pf.log(_sum(x, axes, keep)), x.dtype),
+    "ReduceLogSumExp": in_its_dtype(pf.logsumexp),
+}
+AXES_ARE_AN_INPUT = {name: 13 if name == "ReduceSum" else 18 for name in REDUCE}
+
+
+def _by_attribute(function: Reduce) -> Any:
+    def row(node: OnnxNode, x: Value) -> Value:
+        return function(x, node.get("axes"), bool(node["keepdims"]))
+
+    return row
+
+
+def _by_input(function: Reduce) -> Any:
+    def row(node: OnnxNode, x: Value, axes: Value | None = None) -> Value:
+        over = node.ints(axes, "the input 'axes'")
+        if not over and node["noop_with_empty_axes"]:
+            return function(x, [], True)
+        return function(x, over or None, bool(node["keepdims"]))
+
+    return row
+
+
+for _name, _function in REDUCE.items():
+    onnx_op(_name)(_by_attribute(_function))
+    onnx_op(_name, since=AXES_ARE_AN_INPUT[_name])(_by_input(_function))
+
+
+def _arg(function: Callable[..., Value]) -> Any:
+    def row(node: OnnxNode, x: Value) -> Value:
+        axis, keep = normalise_axis(node["axis"], x.ndim), bool(node["keepdims"])
+        if not node.get("select_last_index"):
+            return function(x, axis, keep)
+        last = pf.subtract(pf.shape(x)[axis], 1)
+        return pf.subtract(last, function(pf.flip(x, axis), axis, keep))
+
+    return row
+
+
+onnx_op("ArgMax")(_arg(pf.argmax))
+onnx_op("ArgMin")(_arg(pf.argmin))
+
+
+def _along(function: Callable[..., Value]) -> Any:
+    return lambda node, x: function(x, axis=node["axis"])
+
+
+def _flattened(function: Callable[..., Value]) -> Any:
+    """Before version 13: over all axes from ``axis`` on, as one."""
+
+    def row(node: OnnxNode, x: Value) -> Value:
+        axis = normalise_axis(node["axis"], x.ndim)
+        rows = pf.reshape(x, [dims.product(x.dims[:axis]), dims.product(x.dims[axis:])])
+        return pf.reshape(function(rows, axis=1), x.dims)
+
+    return row
+
+
+def hardmax_of(x: Value, axis: int) -> Value:
+    """1 at the first largest element along ``axis``, else 0."""
+    axis = normalise_axis(axis, x.ndim)
+    return pf.one_hot(pf.argmax(x, axis), x.dims[axis], x.dtype, axis)
+
+
+for _name, _function in {"Softmax": pf.softmax, "LogSoftmax": pf.log_softmax, "Hardmax": hardmax_of}.items():
+    onnx_op(_name)(_flattened(_function))
+    onnx_op(_name, since=13)(_along(_function))

@@ -1,0 +1,101 @@
+"""The importer's table: what an ONNX op becomes, per version where its meaning changed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from onnx import defs
+
+from pyflow.opdef import FUNCTIONS, OPS, OpDef
+
+Row = Callable[..., Any]
+"""``(node, *inputs) -> value or values``: inputs as in the standard, None for one that is left out."""
+
+KNOWN = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
+"""By domain: the newest version that the rows were written for. An op that changed later is not guessed at."""
+
+_rows: dict[tuple[str, str], dict[int, Row]] = {}
+
+
+def domain_of(domain: str) -> str:
+    """The standard's two names of its main domain are one."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def onnx_op(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Row], Row]:
+    """Makes the function the row of ``op_types`` from version ``since`` of their domain on, up to the next row.
+
+    The function is called as ``row(node, *inputs)`` (see :class:`pyflow.onnx.node.OnnxNode`) and gives the outputs:
+    a value, or a tuple, which may be shorter than the node's outputs only where the rest is not used.
+    """
+
+    def add(row: Row) -> Row:
+        for op_type in op_types:
+            _rows.setdefault((domain, op_type), {})[since] = row
+        return row
+
+    return add
+
+
+def _direct(op: OpDef) -> Row:
+    function = FUNCTIONS[op.name]
+    return lambda node, *inputs: function(*inputs)
+
+
+@lru_cache(maxsize=1)
+def _direct_rows() -> dict[str, Row]:
+    """Ops of one output and no attributes, here and in the standard: the names alone say what they become."""
+    result = {}
+    for op in OPS.values():
+        if op.onnx and not op.attrs and not op.multiple and defs.has(op.onnx):
+            schema = defs.get_schema(op.onnx)
+            fixed = schema.min_input == schema.max_input == len(op.inputs)
+            if fixed and not any(entry.variadic for entry in op.inputs) and not schema.attributes:
+                result[op.onnx] = _direct(op)
+    return result
+
+
+def find(domain: str, op_type: str, version: int) -> Row | None:
+    """The row of an op at a version of its domain, or None."""
+    rows = _rows.get((domain, op_type))
+    if rows:
+        sinces = sorted(rows)
+        at = bisect_right(sinces, version)
+        if at:
+            return rows[sinces[at - 1]]
+    return _direct_rows().get(op_type) if domain == "" else None
+
+
+@lru_cache(maxsize=8192)
+def schema_of(domain: str, op_type: str, version: int) -> Any:
+    """The standard's schema of the op at that version of its domain, or None."""
+    try:
+        return defs.get_schema(op_type, version, domain)
+    except defs.SchemaError:
+        return None
+
+
+def is_known(schema: Any) -> bool:
+    """The op has not changed since the rows were written."""
+    return schema.since_version <= KNOWN.get(schema.domain, 0)
+
+
+def has_body(schema: Any) -> bool:
+    """The standard defines the op by others."""
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def supported() -> Iterator[tuple[str, str, str]]:
+    """(domain, op, how) of every op of the standard: ``row``, ``body`` (the standard's own), or empty."""
+    newest: dict[tuple[str, str], Any] = {}
+    for schema in defs.get_all_schemas_with_history():
+        key = (schema.domain, schema.name)
+        if key not in newest or newest[key].since_version < schema.since_version:
+            newest[key] = schema
+    for (domain, name), schema in sorted(newest.items()):
+        if not schema.deprecated:
+            row = is_known(schema) and find(domain, name, schema.since_version)
+            yield domain, name, "row" if row else "body" if has_body(schema) else ""
