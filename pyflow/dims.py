@@ -7,6 +7,7 @@ and calls such as ``floordiv``) in one canonical form, so that equal expressions
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -49,9 +50,10 @@ _NAME = re.compile(r"[A-Za-z_][\w.:]*\Z")
 class Dim:
     """A size that is not known yet: ``Dim("batch")``, ``Dim("batch", min=1, max=64, hint=32)``, ``4 * batch + 1``."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_late", "terms")
     terms: tuple[tuple[Monomial, int], ...]
     _hash: int
+    _late: tuple[str, ...] | None
 
     def __new__(cls, name: str, min: int = 0, max: int | None = None, hint: int | None = None) -> Dim:
         if not isinstance(name, str) or not _NAME.match(name):
@@ -128,6 +130,7 @@ def _make(terms: tuple[tuple[Monomial, int], ...]) -> Dim:
     dim = object.__new__(Dim)
     dim.terms = terms
     dim._hash = hash(terms)
+    dim._late = None
     return dim
 
 
@@ -140,9 +143,39 @@ def _from_symbol(symbol: Symbol) -> Dim:
     return _symbol_dim(symbol, symbol.min, symbol.max, symbol.hint, symbol.late)
 
 
-def late_symbol(name: str, max: Size) -> Dim:
-    """A size that a step of the run defines, at most ``max``."""
-    return _from_symbol(Symbol(name, 0, max, None, True))
+def late_symbol(name: str, max: Size | None = None, low: int = 0) -> Dim:
+    """A size that a step of the run defines, from ``low`` up to ``max`` (None: any). Its memory is planned where it has
+    an upper bound, and found while the plan runs where it has none."""
+    _fresh.reserve(name)
+    return _from_symbol(Symbol(name, low, max, None, True))
+
+
+def fresh_late_symbol(prefix: str, max: Size | None = None, low: int = 0) -> Dim:
+    """A late symbol of a name that none has in this process, nor in a graph that was loaded into it."""
+    return late_symbol(_fresh.name(prefix), max, low)
+
+
+class _Fresh:
+    """The numbers in the names of late symbols: ``prefix.number``."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def name(self, prefix: str) -> str:
+        with self._lock:
+            self._next += 1
+            return f"{prefix}.{self._next - 1}"
+
+    def reserve(self, name: str) -> None:
+        """No later :meth:`name` is ``name``."""
+        number = name.rpartition(".")[2]
+        if number.isdecimal() and number.isascii() and len(number) < 18:
+            with self._lock:
+                self._next = max(self._next, int(number) + 1)
+
+
+_fresh = _Fresh()
 
 
 def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
@@ -315,7 +348,16 @@ def symbols_of(size: Size) -> Iterator[Symbol]:
 
 def late_in(size: Size) -> bool:
     """Does ``size`` depend on a symbol that a step defines?"""
-    return not isinstance(size, int) and any(symbol.late for symbol in symbols_of(size))
+    return not isinstance(size, int) and bool(late_names(size))
+
+
+def late_names(size: Size) -> tuple[str, ...]:
+    """The late symbols in ``size``, by name, without repeats."""
+    if isinstance(size, int):
+        return ()
+    if size._late is None:
+        size._late = tuple(dict.fromkeys(symbol.name for symbol in symbols_of(size) if symbol.late))
+    return size._late
 
 
 _APPLY = {
@@ -375,9 +417,27 @@ def hint_of(size: Size, unknown: int | None = None) -> int | None:
 
 
 def upper(size: Size) -> Size:
-    """``size`` with every late symbol at its upper bound."""
-    values: dict[str, Size] = {s.name: s.max for s in symbols_of(size) if s.late and s.max is not None}
+    """``size`` at the upper bounds of its late symbols, and of those in these bounds. ``size`` itself if it is not
+    certain to grow with them. Late symbols without a bound stay."""
+    if not late_in(size) or not _grows(size):
+        return size
+    values: dict[str, Size] = {s.name: upper(s.max) for s in symbols_of(size) if s.late and s.max is not None}
     return substitute(size, values) if values else size
+
+
+def _grows(size: Size) -> bool:
+    """Is ``size`` certain not to shrink when a late symbol in it grows?"""
+    if isinstance(size, int):
+        return True
+    for atoms, factor in size.terms:
+        late = [atom for atom in atoms if late_in(_make((((atom,), 1),)))]
+        lows = [_atom_bounds(atom)[0] for atom in atoms] if len(atoms) > 1 else []
+        if late and (factor < 0 or any(low is None or low < 0 for low in lows)):
+            return False
+        for atom in late:
+            if isinstance(atom, Call) and not (atom.function in ("max", "min") and all(map(_grows, atom.args))):
+                return False
+    return True
 
 
 def bounds(size: Size) -> tuple[int | None, int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -95,6 +95,7 @@ class Node:
 
     __slots__ = (
         "__weakref__",
+        "_late",
         "after",
         "attrs",
         "contents",
@@ -132,7 +133,24 @@ class Node:
         self.name = name
         self.origin = origin
         self.position = position
+        self._late: tuple[str, ...] | None = None
         self.outputs = tuple(Value(self, i) for i in range(len(types)))
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """The late symbols to which it gives their values."""
+        return tuple(self.op.defines(self)) if self.op.defines is not None else ()
+
+    @property
+    def late(self) -> tuple[str, ...]:
+        """The late symbols that its types and attributes mention and that another node defines."""
+        if self._late is None:
+            found = dict.fromkeys(name for type in self.types for size in type.dims for name in dims.late_names(size))
+            for attr in self.attrs.values():
+                found.update(dict.fromkeys(_late_in(attr)))
+            own = self.defines
+            self._late = tuple(name for name in found if name not in own)
+        return self._late
 
     def run(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> None:
         """``session.run(self, feed_dict)``: runs the op for its effect."""
@@ -140,6 +158,16 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<pf.Node {self.name or '?'} = {self.op.name}({', '.join(v.name for v in self.inputs)})>"
+
+
+def _late_in(attr: Any) -> Iterator[str]:
+    if isinstance(attr, Dim):
+        yield from dims.late_names(attr)
+    elif isinstance(attr, tuple):
+        for entry in attr:
+            yield from _late_in(entry)
+    elif hasattr(attr, "late_names"):
+        yield from attr.late_names()
 
 
 class Builder(Protocol):
@@ -228,6 +256,8 @@ def reset_default_graph() -> None:
 class Graph:
     """An append-only program of nodes, in the order in which they were declared."""
 
+    outer: Graph | None = None  # what a body stands in
+
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.variables: dict[str, Any] = {}
@@ -247,6 +277,9 @@ class Graph:
         """By name: the numbers below are taken."""
         self._aliases: dict[str, Value] = {}
         self._symbols: dict[str, Dim] = {}
+        self._once: dict[Any, Value] = {}
+        self.definers: dict[str, Node] = {}
+        """By late symbol: the node that defines it."""
         self._scopes = _Scopes()
         self._epoch = 0
         self._growth: dict[tuple[str, int], set[int]] = {}
@@ -316,14 +349,8 @@ class Graph:
             above = self._scopes.origin
             origin = user_origin(full) if above is None else Origin(above.file, above.line, full)
             if self.finalized:
-                raise FailedPreconditionError(
-                    message(
-                        op.name,
-                        "the graph is finalized: no node can be added",
-                        origin,
-                        "build it before graph.finalize()",
-                    )
-                )
+                what = "the graph is finalized: no node can be added"
+                raise FailedPreconditionError(message(op.name, what, origin, "build it before graph.finalize()"))
             node = Node(
                 op,
                 inputs,
@@ -338,13 +365,16 @@ class Graph:
             )
             self.nodes.append(node)
             self._names[full] = node
+            self.definers.update(dict.fromkeys(node.defines, node))
             if self._epoch:
                 self._note_growth(origin)
             return node
 
     def adopt(self, value: Value) -> Value:
         if value.node.graph is not self:
-            raise InvalidArgumentError(f"{value.name}: {value.type} ({value.node.origin}) belongs to another graph")
+            inside = value.graph is not None and value.graph.outer is not None
+            where = "is inside of a body of control flow: return it there" if inside else "belongs to another graph"
+            raise InvalidArgumentError(f"{value.name}: {value.type} ({value.node.origin}) {where}")
         return value
 
     def symbol(self, dim: Dim) -> Dim:
@@ -363,6 +393,13 @@ class Graph:
             f"dim {symbol.name!r} was declared with range {other.min}..{other.max}, hint {other.hint}; "
             f"now with {symbol.min}..{symbol.max}, hint {symbol.hint}"
         )
+
+    def once(self, key: Any, make: Callable[[], Value]) -> Value:
+        """What ``make`` gave the first time for ``key``, under the control dependencies that hold here."""
+        full = (key, self._scopes.after)
+        if full not in self._once:
+            self._once[full] = make()
+        return self._once[full]
 
     def alias(self, name: str, value: Value) -> None:
         """Another name, any string, by which ``value`` can be fetched and fed."""

@@ -61,8 +61,10 @@ def evaluate_node(
     for name in node.defines:
         sizes.pop(name, None)
     body = next((attr for attr in node.attrs.values() if isinstance(attr, Region)), None)
-    if body is not None:
-        results: Any = tuple(evaluate(body, arrays, sizes))
+    if node.op.flow is not None:
+        results: Any = tuple(_run_flow(node, arrays, sizes))
+    elif body is not None:
+        results = tuple(evaluate(body, arrays, sizes))
     elif node.op.ref is None:
         raise InternalError(message(node.op.name, "has no ref and was not fed"))
     else:
@@ -106,6 +108,18 @@ def narrow(dtype: DType) -> bool:
 
 def _wide(dtype: DType) -> DType:
     return dtypes.compute_dtype(dtype) if narrow(dtype) else dtype
+
+
+def _run_flow(node: Node, arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> Sequence[np.ndarray]:
+    flow = node.op.flow
+    assert flow is not None
+
+    def zeros(index: int) -> np.ndarray:
+        type = node.types[index]
+        return np.zeros([dims.evaluate(size, sizes) for size in type.dims], type.dtype.numpy)
+
+    attrs = {name: substituted(attr, sizes) for name, attr in node.attrs.items()}
+    return flow.run(attrs, arrays, lambda body, given: evaluate(body, given, sizes), zeros)
 
 
 def substituted(attr: Any, sizes: Mapping[str, Size]) -> Any:

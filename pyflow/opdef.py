@@ -144,6 +144,8 @@ DTYPE = Attr("dtype", dtypes.as_dtype, _not_for_kernels)
 TEXT = Attr("text", _text, _not_for_kernels)
 CONSTANT = Attr("constant", lambda v: v if isinstance(v, Constant) else Constant(np.asarray(v)), _not_for_kernels)
 VARIABLE = Attr("variable", _object, _not_for_kernels)
+BODY = Attr("body", _object, _not_for_kernels)
+"""What control flow runs: a :class:`pyflow.body.Body` in a declared graph, a region in a region."""
 OBJECT = Attr("object", _object, _not_for_kernels)
 """A hashable Python object (a region, a callable); an op that has one is not written to text."""
 
@@ -199,6 +201,25 @@ class Lowering:
     """Late symbols to which the step gives their values."""
 
 
+@dataclass(frozen=True)
+class Flow:
+    """Control flow: an op whose BODY attributes say what runs.
+
+    A body's inputs are the node's, after ``lead`` of them. The variables that bodies write stand after the first
+    ``carried`` (an attribute's name; none: 0) of them, and of the results.
+    """
+
+    run: Callable[..., Sequence[np.ndarray]]
+    """``(attrs, arrays, call, zeros) -> arrays``: with NumPy. ``call(body, arrays)`` gives a body's outputs, ``zeros(i)``
+    an array of the type of result ``i``."""
+    kernel: str = ""
+    """The step of a plan that it is; "" if it must be expanded."""
+    lead: int = 0
+    carried: str = ""
+    condition: str = ""
+    """The body, if any, whose results are a bool, then the variables that bodies write."""
+
+
 @dataclass(frozen=True, eq=False)
 class OpDef:
     """See the fields of :func:`define`."""
@@ -222,6 +243,7 @@ class OpDef:
     scalar: str = ""
     epilogue: bool = False
     facts: Facts = Facts()
+    flow: Flow | None = None
     effect: str = ""
     host: bool = False
     fallible: bool | Callable[[Node], bool] = False
@@ -232,6 +254,12 @@ class OpDef:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    def bodies(self, node: Node) -> dict[str, Any]:
+        """What ``node``, of control flow, runs, by attribute; {} for other ops."""
+        if self.flow is None:
+            return {}
+        return {n: node.attrs[n] for n, attr in self.attrs.items() if attr is BODY and node.attrs[n] is not None}
 
     def is_fallible(self, node: Node) -> bool:
         """May the node fail at run time? What runs in Python always may."""
@@ -337,6 +365,7 @@ def define(
         symbol needs the node that defines it too.
     scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
     epilogue: the kernel takes an element-wise program (programs[0], docs/kernels.md) that acts on its finished result.
+    flow: for control flow: how its bodies run.
     facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside).
     host: runs in Python through ``ref``, on every device; what a kernel would not pay for.
     fallible: may fail at run time (bool, or a function of the node). rounds: ``expand`` may give other bits.

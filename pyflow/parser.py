@@ -35,7 +35,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _HEAD = re.compile(r"pyflow (graph|region) 1\Z")
-_DIM = re.compile(r"dim ([A-Za-z_][\w.:]*) min=(\d+)(?: max=<([^<>]*)>)?(?: hint=(\d+))?( late)?\Z")
+_DIM = re.compile(r"dim ([A-Za-z_][\w.:]*) min=(-?\d+)(?: max=<([^<>]*)>)?(?: hint=(\d+))?( late)?\Z")
 _TYPE = re.compile(r"([a-z][a-z0-9_]*)\[([^\[\]]*)\]")
 _VARIABLE = re.compile(
     r'variable ("(?:[^"\\]|\\.)*") : (\S+) trainable=(True|False)'
@@ -137,10 +137,10 @@ class _Parser:
         name, low, high, hint, late = self.matched(_DIM, line, "dim")
         bound = self.size(high) if high is not None else None
         if late:
-            if bound is None:
-                _malformed(f"the late dim {name!r} has no upper bound")
-            self.symbols[name] = dims.late_symbol(name, bound)
+            self.symbols[name] = dims.late_symbol(name, bound, int(low))
             return
+        if int(low) < 0:
+            _malformed(f"the lower bound of {name!r} is negative")
         if isinstance(bound, Dim):
             _malformed(f"the upper bound of {name!r} must be a number")
         dim = Dim(name, int(low), bound, None if hint is None else int(hint))

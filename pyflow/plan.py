@@ -40,10 +40,11 @@ class Buffer:
     kind: Kind
     dtype: DType
     elements: Size
-    """Upper bound where a late size is in it."""
+    """A late size in it means that a TEMPORARY buffer gets its memory while the plan runs, before the step that
+    writes it; where late sizes have upper bounds, it is made of these instead."""
     name: str = ""
     slot: int = -1
-    """For TEMPORARY: buffers of one slot share memory. -1 before the memory pass: a slot of its own."""
+    """For TEMPORARY: buffers of one slot share memory. -1: memory of its own, as before the memory pass."""
     backend: str = "cpu"
     """Whose memory."""
 

@@ -12,9 +12,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyflow.body import accesses, acts
 from pyflow.errors import InvalidArgumentError, Origin, message, user_origin
 from pyflow.graph import Graph, Node, Value
-from pyflow.opdef import OPS, OpDef, TensorType, attr_key
+from pyflow.opdef import OPS, Flow, OpDef, TensorType, attr_key
 
 
 class Table:
@@ -22,6 +23,8 @@ class Table:
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[Any, ...], Node] = {}
+        self.definers: dict[str, Node] = {}
+        """By late symbol: the node that defines it, the newest if a pass made another."""
         self.origins: dict[Node, tuple[Origin, ...]] = {}
         self.current: tuple[Origin, ...] = ()
         """Origins of what is being rewritten: nodes added now come from there."""
@@ -29,6 +32,12 @@ class Table:
         """What passes decided and why, one line each, for ``explain()``."""
         self.rewrites: dict[str, int] = {}
         """How often each rule has fired in this compile."""
+
+    def child(self) -> Table:
+        """The table of a body: nodes of its own, origins, notes and counts together with this one's."""
+        table = Table()
+        table.origins, table.notes, table.rewrites = self.origins, self.notes, self.rewrites
+        return table
 
     def adopt(self, value: Value) -> Value:
         if value.node.graph is not None:
@@ -49,6 +58,7 @@ class Table:
         if node is None:
             position = len(self._nodes)
             node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position)
+        self.definers.update(dict.fromkeys(node.defines, node))
         self.unite(node, self.current)
         return node
 
@@ -83,6 +93,8 @@ class Region:
     """Nodes that run for what they do (assert, print), in program order."""
     variables: Mapping[str, Value] = field(default_factory=dict)
     """The inputs that are variables' values before the run, by variable."""
+    inner: bool = False
+    """A body in the table of what it stands in: the late symbols that it mentions are defined out there."""
 
     def roots(self) -> tuple[Value, ...]:
         """Every value that must be computed: outputs, commits, inputs of effects."""
@@ -93,8 +105,19 @@ class Region:
         )
 
     def nodes(self) -> list[Node]:
-        """Every node that the roots and effects need, operands before users."""
-        return topological([*(value.node for value in self.roots()), *self.effects])
+        """Every node that the roots and effects need, operands and what defines late symbols before users."""
+        return topological([*(value.node for value in self.roots()), *self.effects], definers=self.definers)
+
+    @property
+    def definers(self) -> Mapping[str, Node]:
+        """By late symbol: the node of this region that defines it."""
+        return {} if self.inner else self.table.definers
+
+    def late_names(self) -> tuple[str, ...]:
+        """The late symbols that its nodes mention and none of them defines."""
+        nodes = self.nodes()
+        own = {name for node in nodes for name in node.defines}
+        return tuple(dict.fromkeys(name for node in nodes for name in node.late if name not in own))
 
     def users(self) -> dict[Value, list[Node]]:
         """Which nodes read each value."""
@@ -124,28 +147,44 @@ class Lasting:
             else:
                 known[node] = (
                     not node.op.effect
+                    and not node.late
                     and all(known[entry.node] for entry in node.inputs)
                     and all(isinstance(size, int) for type in node.types for size in type.dims)
                 )
         return known[value.node]
 
 
-def topological(roots: Iterable[Node], without: Container[Node] = ()) -> list[Node]:
-    """The nodes that ``roots`` reach, operands first, in a deterministic order, but for those in ``without`` and what
-    only they reach; no recursion."""
+def needed_by(node: Node, definers: Mapping[str, Node]) -> Iterator[Node]:
+    """The nodes that must run before ``node``: those of its operands, and what defines its late symbols."""
+    for value in node.inputs:
+        yield value.node
+    if definers:
+        for name in node.late:
+            if name in definers:
+                yield definers[name]
+
+
+_NO_DEFINERS: Mapping[str, Node] = {}
+
+
+def topological(
+    roots: Iterable[Node], without: Container[Node] = (), definers: Mapping[str, Node] = _NO_DEFINERS
+) -> list[Node]:
+    """The nodes that ``roots`` reach, operands (and ``definers`` of late symbols) first, in a deterministic order, but
+    for those in ``without`` and what only they reach; no recursion."""
     order: list[Node] = []
     done: set[Node] = set()
     for root in roots:
-        stack: list[tuple[Node, Iterator[Value]]] = []
+        stack: list[tuple[Node, Iterator[Node]]] = []
         if root not in done and root not in without:
             done.add(root)
-            stack.append((root, iter(root.inputs)))
+            stack.append((root, needed_by(root, definers)))
         while stack:
             node, pending = stack[-1]
-            for value in pending:
-                if value.node not in done and value.node not in without:
-                    done.add(value.node)
-                    stack.append((value.node, iter(value.node.inputs)))
+            for other in pending:
+                if other not in done and other not in without:
+                    done.add(other)
+                    stack.append((other, needed_by(other, definers)))
                     break
             else:
                 order.append(node)
@@ -160,70 +199,133 @@ def capture(
 
     Raises InvalidArgumentError, listing them, for placeholders that are needed and neither fed nor defaulted.
     """
-    table = table or Table()
-    values: dict[Value, Value] = {}
+    taken = _Capture(table or Table())
     for index, value in enumerate(feeds):
-        values[value] = table.input(
-            f"feed:{index}", value.type, value.content if value.node.op.name != "placeholder" else None
-        )
-        table.unite(values[value].node, _origins(value.node))
-    inputs = list(values.values())
-    variables: dict[str, Value] = {}
-    current: dict[str, Value] = {}
-    written: list[str] = []
-    effects: list[Node] = []
-
-    def now(variable: Any) -> Value:
-        if variable.name not in current:
-            value = table.input(f"variable:{variable.name}", variable.type)
-            variables[variable.name] = current[variable.name] = value
-            inputs.append(value)
-        return current[variable.name]
-
-    def write(variable: Any, value: Value) -> None:
-        current[variable.name] = value
-        if variable.name not in written:
-            written.append(variable.name)
-
-    needed = _needed(fetches, set(values))
+        taken.enter(value, f"feed:{index}", value.content if value.node.op.name != "placeholder" else None)
+    needed = needed_for(graph, fetches, set(taken.values))
     missing = [node for node in needed if node.op.name == "placeholder"]
     if missing:
         raise InvalidArgumentError(_missing(missing))
     for node in needed:
+        taken.take(node)
+    taken.table.current = ()
+    return taken.region(
+        tuple(taken.values[fetch] for fetch in fetches if isinstance(fetch, Value)),
+        tuple((name, taken.current[name]) for name in taken.written),
+    )
+
+
+class _Capture:
+    """Declared nodes, taken in program order; a variable is the value that it has at that place."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.values: dict[Value, Value] = {}
+        """What stands for each declared value."""
+        self.inputs: list[Value] = []
+        self.variables: dict[str, Value] = {}
+        """Those that were read, or may stay as they were: the values that they have before."""
+        self.current: dict[str, Value] = {}
+        self.written: dict[str, None] = {}
+        self.effects: list[Node] = []
+
+    def region(self, outputs: tuple[Value, ...], commits: tuple[tuple[str, Value], ...] = ()) -> Region:
+        return Region(self.table, tuple(self.inputs), outputs, commits, tuple(self.effects), self.variables)
+
+    def enter(self, value: Value, label: str, content: Any) -> None:
+        """An input that stands for a declared value."""
+        made = self.values[value] = self.table.input(label, value.type, content)
+        self.table.unite(made.node, _origins(value.node))
+        self.inputs.append(made)
+
+    def now(self, variable: Any) -> Value:
+        if variable.name not in self.current:
+            value = self.table.input(f"variable:{variable.name}", variable.type)
+            self.variables[variable.name] = self.current[variable.name] = value
+            self.inputs.append(value)
+        return self.current[variable.name]
+
+    def write(self, variable: Any, value: Value) -> None:
+        self.current[variable.name] = value
+        self.written[variable.name] = None
+
+    def take(self, node: Node) -> None:
+        table, values = self.table, self.values
         table.current = _origins(node)
         effect = node.op.effect
         if effect == "read":
-            values[node.outputs[0]] = now(node.attrs["variable"])
+            values[node.outputs[0]] = self.now(node.attrs["variable"])
         elif effect == "write":
             values.setdefault(node.outputs[0], values[node.inputs[0]])
-            write(node.attrs["variable"], values[node.inputs[0]])
+            self.write(node.attrs["variable"], values[node.inputs[0]])
         elif effect == "update":
-            before = now(node.attrs["variable"])
+            before = self.now(node.attrs["variable"])
             values.setdefault(node.outputs[0], before)
             after = table.make(OPS[node.attrs["becomes"]], (before, *(values[v] for v in node.inputs)), {})
-            write(node.attrs["variable"], after.outputs[0])
+            self.write(node.attrs["variable"], after.outputs[0])
+        elif node.op.flow is not None:
+            self.take_flow(node, node.op.flow)
         else:
             copy = table.add(node.op, tuple(values[v] for v in node.inputs), node.attrs, node.types, node.contents)
             for declared, made in zip(node.outputs, copy.outputs, strict=True):
                 values.setdefault(declared, made)
-            if effect == "host" and copy not in effects:
-                effects.append(copy)
-    table.current = ()
-    return Region(
-        table,
-        tuple(inputs),
-        tuple(values[fetch] for fetch in fetches if isinstance(fetch, Value)),
-        tuple((name, current[name]) for name in written),
-        tuple(effects),
-        variables,
-    )
+            if effect == "host" and copy not in self.effects:
+                self.effects.append(copy)
+
+    def take_flow(self, node: Node, flow: Flow) -> None:
+        """Control flow is pure too: the variables that its bodies touch go in, those that they write come out."""
+        bodies = node.op.bodies(node)
+        touched = [accesses(body) for body in bodies.values()]
+        writes = {name: variable for _, written in touched for name, variable in written.items()}
+        reads = {name: variable for read, _ in touched for name, variable in read.items() if name not in writes}
+        attrs = dict(node.attrs)
+        carried = attrs[flow.carried] if flow.carried else 0
+        at = flow.lead + carried
+        inputs = [self.values[value] for value in node.inputs]
+        inputs[at:at] = [self.now(variable) for variable in writes.values()]
+        inputs += [self.now(variable) for variable in reads.values()]
+        for name, body in bodies.items():
+            inner = _Capture(self.table.child())
+            for index, value in enumerate(body.inputs):
+                inner.enter(value, f"input:{index}", value.content)
+            before = [inner.enter_variable(variable) for variable in writes.values()]
+            after = [inner.enter_variable(variable) for variable in reads.values()]
+            given = inner.inputs[: len(body.inputs)]
+            for each in needed_for(body, [*body.outputs, *filter(acts, body.nodes)], set(body.inputs)):
+                inner.take(each)
+            inner.inputs[:] = [*given[:carried], *before, *given[carried:], *after]
+            results = [inner.values[value] for value in body.outputs]
+            held = [inner.current[name] for name in writes]
+            place = 1 if name == flow.condition else carried
+            inner.variables = {}
+            inner.table.current = ()
+            attrs[name] = inner.region((*results[:place], *held, *results[place:]))
+        if flow.carried:
+            attrs[flow.carried] = carried + len(writes)
+        made = self.table.make(node.op, tuple(inputs), attrs)
+        outputs = list(made.outputs)
+        for variable, value in zip(writes.values(), outputs[carried : carried + len(writes)], strict=True):
+            self.write(variable, value)
+        del outputs[carried : carried + len(writes)]
+        for declared, value in zip(node.outputs, outputs, strict=True):
+            self.values.setdefault(declared, value)
+        if any(body.effects for body in made.op.bodies(made).values()):
+            self.effects.append(made)
+
+    def enter_variable(self, variable: Any) -> Value:
+        """The input of a body that a variable is."""
+        made = self.table.input(f"variable:{variable.name}", variable.type)
+        self.table.unite(made.node, self.table.current or (Origin("", 0, variable.name),))
+        self.current[variable.name] = made
+        self.inputs.append(made)
+        return made
 
 
 def _origins(node: Node) -> tuple[Origin, ...]:
     return (node.origin,) if node.origin is not None else ()
 
 
-def _needed(fetches: Sequence[Value | Node], fed: set[Value]) -> list[Node]:
+def needed_for(graph: Graph, fetches: Sequence[Value | Node], fed: Container[Value] = ()) -> list[Node]:
     """Declared nodes that a run takes, in program order; a fed value needs nothing."""
     pending = [f if isinstance(f, Node) else f.node for f in fetches if isinstance(f, Node) or f not in fed]
     needed: set[Node] = set()
@@ -234,6 +336,7 @@ def _needed(fetches: Sequence[Value | Node], fed: set[Value]) -> list[Node]:
         needed.add(node)
         pending.extend(value.node for value in node.inputs if value not in fed)
         pending.extend(node.after)
+        pending.extend(graph.definers[name] for name in node.late if name in graph.definers)
     return sorted(needed, key=lambda node: node.position)
 
 

@@ -16,7 +16,7 @@ from pyflow import knobs
 from pyflow.errors import InternalError, message
 from pyflow.graph import Node, Value, building, current_builder
 from pyflow.opdef import OPS, Constant, TensorType
-from pyflow.region import Region, Table
+from pyflow.region import Region, Table, needed_by
 
 Replacement: TypeAlias = Value | tuple[Value, ...] | None
 
@@ -89,6 +89,24 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     return table.add(node.op, inputs, node.attrs, types, node.op.contents_of(inputs, node.attrs, types))
 
 
+def inlined(table: Table, body: Region, inputs: Sequence[Value]) -> tuple[list[Value], list[Node]]:
+    """The outputs and effects of ``body`` on other inputs, its nodes made anew in ``table``."""
+    made = dict(zip(body.inputs, inputs, strict=True))
+    copies: dict[Node, Node] = {}
+    for node in body.nodes():
+        if node.outputs and node.outputs[0] in made:
+            continue
+        operands = tuple(made[value] for value in node.inputs)
+        table.current = table.origins.get(node, ())
+        if all(new.type == old.type for new, old in zip(operands, node.inputs, strict=True)):
+            copy = table.add(node.op, operands, node.attrs, node.types, node.contents)
+        else:
+            copy = table.make(node.op, operands, node.attrs)
+        copies[node] = copy
+        made.update(zip(node.outputs, copy.outputs, strict=True))
+    return [made[value] for value in body.outputs], [copies[node] for node in body.effects]
+
+
 def _same(left: object, right: object) -> bool:
     return left is right or left == right
 
@@ -98,15 +116,17 @@ def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") ->
 
     Counts per rule are added to ``region.table.rewrites``; the knob PYFLOW_MAX_REWRITES ends rewriting early.
     """
-    walk = _Walk(region.table, [rule for rule in rules if rule.exact or numerics != "strict"])
+    walk = _Walk(region, [rule for rule in rules if rule.exact or numerics != "strict"])
     with building(region.table):
         for value in region.roots():
             walk.settle(value.node)
+        for node in region.effects:
+            if node.op.flow is not None:
+                walk.settle(node)
     outputs = tuple(walk.now(value) for value in region.outputs)
     commits = tuple((name, walk.now(value)) for name, value in region.commits)
-    effects = tuple(
-        rebuilt(region.table, node, tuple(walk.now(value) for value in node.inputs)) for node in region.effects
-    )
+    effects = tuple(walk.effect(node) for node in region.effects)
+    walk.keep_definers()
     region.table.current = ()
     unchanged = (
         all(new is old for new, old in zip(outputs, region.outputs, strict=True))
@@ -119,8 +139,9 @@ def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") ->
 class _Walk:
     """One pass over a region: ``done`` says what stands for the outputs of each node."""
 
-    def __init__(self, table: Table, rules: Sequence[Rule]) -> None:
-        self.table = table
+    def __init__(self, region: Region, rules: Sequence[Rule]) -> None:
+        self.table = region.table
+        self.definers = dict(region.definers)
         self.general = tuple(rule for rule in rules if not rule.ops)
         self.rules = rules
         self.by_op: dict[str, tuple[Rule, ...]] = {}
@@ -128,10 +149,23 @@ class _Walk:
         self.replaced: dict[Node, tuple[Rule, tuple[Value, ...]]] = {}
         self.depth = 0
         limit = knobs.MAX_REWRITES.get()
-        self.left = None if limit < 0 else max(0, limit - sum(table.rewrites.values()))
+        self.left = None if limit < 0 else max(0, limit - sum(self.table.rewrites.values()))
 
     def now(self, value: Value) -> Value:
         return self.done[value.node][value.index]
+
+    def effect(self, node: Node) -> Node:
+        """What stands for a node that is run for what it does."""
+        if node in self.done and node.op.flow is not None:
+            return next(value.node for value in self.done[node] if value.node.op.flow is not None)
+        return rebuilt(self.table, node, tuple(self.now(value) for value in node.inputs))
+
+    def keep_definers(self) -> None:
+        """A late symbol is defined by what stands for the node that defined it, whatever rules tried out."""
+        for name, node in self.definers.items():
+            if node in self.done:
+                now = self.done[node][0].node
+                self.table.definers[name] = now if name in now.defines else node
 
     def settle(self, root: Node) -> None:
         """Fills ``done`` for ``root`` and all it needs; no recursion."""
@@ -145,7 +179,7 @@ class _Walk:
             if node in self.replaced:
                 stack.extend(self._finish(node))
                 continue
-            pending = [value.node for value in node.inputs if value.node not in done]
+            pending = [other for other in needed_by(node, self.definers) if other not in done]
             if pending:
                 looped = next((entry for entry in pending if entry in self.replaced), None)
                 if looped is not None:

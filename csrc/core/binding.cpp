@@ -82,6 +82,19 @@ void Binding::unbind(const Item& item, BoundItem& bound) {
   bound.bound = false;
 }
 
+int64_t Binding::bytes_of(uint32_t index, pf_code code) const {
+  const Plan& plan = model_.plan();
+  const Buffer& buffer = plan.buffers[index];
+  const int64_t elements = values_[buffer.elements];
+  const int64_t itemsize = dtype_bytes(buffer.dtype);
+  if (elements < 0 || elements > kMaxBytes / itemsize) {
+    throw Error(elements < 0 ? PF_INVALID_ARGUMENT : code,
+                text("a buffer of ", elements, " elements of ", dtype_name(buffer.dtype), " (",
+                     plan.sizes.describe(buffer.elements), ") is no size in memory"));
+  }
+  return elements * itemsize;
+}
+
 void Binding::lay_out() {
   const Plan& plan = model_.plan();
   bytes_.resize(plan.buffers.size());
@@ -91,13 +104,8 @@ void Binding::lay_out() {
   std::vector<uint32_t> slot_space(plan.slots);
   for (uint32_t index : root_.buffers) {
     const Buffer& buffer = plan.buffers[index];
-    const int64_t elements = values_[buffer.elements];
-    const int64_t itemsize = dtype_bytes(buffer.dtype);
-    if (elements < 0 || elements > kMaxBytes / itemsize) {
-      throw Error(PF_INVALID_ARGUMENT, text("a buffer of ", elements, " elements of ", dtype_name(buffer.dtype), " (",
-                                            plan.sizes.describe(buffer.elements), ") is no size in memory"));
-    }
-    bytes_[index] = elements * itemsize;
+    if (model_.is_late(index)) continue;
+    bytes_[index] = bytes_of(index, PF_INVALID_ARGUMENT);
     if (buffer.slot >= 0) {
       slots[buffer.slot] = std::max(slots[buffer.slot], bytes_[index]);
       slot_space[buffer.slot] = model_.space_of(index);
@@ -114,7 +122,7 @@ void Binding::lay_out() {
   for (size_t slot = 0; slot < slots.size(); ++slot) slot_offsets[slot] = take(slot_space[slot], slots[slot]);
   for (uint32_t index : root_.buffers) {
     const Buffer& buffer = plan.buffers[index];
-    if (buffer.kind != Kind::Temporary) continue;
+    if (buffer.kind != Kind::Temporary || model_.is_late(index)) continue;
     offsets_[index] = buffer.slot >= 0 ? slot_offsets[buffer.slot] : take(model_.space_of(index), bytes_[index]);
   }
 }
@@ -166,13 +174,21 @@ void Binding::place_item(const Item& item, uint32_t body, BoundItem& bound) {
     number += step.defines.size();
   }
   bound.limits.clear();
-  for (uint32_t symbol : item.defines) bound.limits.push_back(values_[model_.plan().sizes.symbols[symbol].bound]);
+  for (uint32_t symbol : item.defines) {
+    const int32_t limit = model_.plan().sizes.symbols[symbol].bound;
+    bound.limits.push_back(limit < 0 ? INT64_MAX : values_[static_cast<Row>(limit)]);
+  }
 }
 
 void Binding::bind_item(uint32_t body, size_t index) {
   const Item& item = model_.body(body).items[index];
   BoundItem& bound = bodies_[body][index];
   unbind(item, bound);
+  try {
+    for (uint32_t buffer : item.grows) bytes_[buffer] = bytes_of(buffer, PF_RESOURCE_EXHAUSTED);
+  } catch (const Error& error) {
+    fail_step(model_, body, item.first, error.code(), error.message());
+  }
   place_item(item, body, bound);
   if (item.action == Action::Kernel) {
     pf_needs needs{0, 0};
@@ -217,8 +233,8 @@ void Binding::take_defines(uint32_t body, size_t index) {
     const int64_t value = bound.sizes.back().defines[each];
     if (value < symbol.min || value > bound.limits[each]) {
       fail_step(model_, body, item.first + item.count - 1, PF_INVALID_ARGUMENT,
-                text("the size '", symbol.name, "' came out as ", value, "; expected ", symbol.min, " to ",
-                     bound.limits[each], ", for which memory was planned; compile with larger max_sizes="));
+                text("the size '", symbol.name, "' came out as ", value, "; expected ", symbol.min,
+                     symbol.bound < 0 ? " or more" : text(" to ", bound.limits[each])));
     }
     symbols_[item.defines[each]] = {value, true};
   }
@@ -226,6 +242,13 @@ void Binding::take_defines(uint32_t body, size_t index) {
 
 void Binding::forget_late() {
   for (uint32_t symbol : root_.late) symbols_[symbol].known = false;
+}
+
+bool Binding::is_late(const View& view) const {
+  const SizeTable& sizes = model_.plan().sizes;
+  auto late = [&](Row row) { return sizes.is_late(row); };
+  return late(view.offset) || std::any_of(view.dims.begin(), view.dims.end(), late) ||
+         std::any_of(view.strides.begin(), view.strides.end(), late) || model_.is_late(view.buffer);
 }
 
 BoundView Binding::view(const View& view) const {

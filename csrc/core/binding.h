@@ -38,13 +38,15 @@ class Binding {
   const Model& model() const { return model_; }
   const Root& root() const { return root_; }
   BoundItem& item(uint32_t body, size_t index) { return bodies_[body][index]; }
-  // Binds an item whose sizes other steps define, if they moved.
+  // Binds an item whose sizes other steps define, if they moved. The bytes of what it writes are right afterwards.
   void bind_late(uint32_t body, size_t index);
-  // Takes what the last step of the item defined. Throws Error for a size above its bound.
+  // Takes what the last step of the item defined. Throws Error for a size that is not in its range.
   void take_defines(uint32_t body, size_t index);
   void forget_late();
   // Evaluates `view` as sizes stand now and checks that it lies in its buffer.
   BoundView view(const View& view) const;
+  // Does the view depend on a late size?
+  bool is_late(const View& view) const;
   void evaluate(std::span<const Row> closed) { values_.evaluate(closed, symbols_); }
   int64_t size(Row row) const { return values_[row]; }
   bool knows(uint32_t symbol) const { return symbols_[symbol].known; }
@@ -62,6 +64,7 @@ class Binding {
 
  private:
   void lay_out();
+  int64_t bytes_of(uint32_t buffer, pf_code code) const;
   void bind_item(uint32_t body, size_t index);
   void place_item(const Item& item, uint32_t body, BoundItem& bound);
   void place_view(const View& view, pf_place& place, int64_t*& numbers) const;

@@ -79,19 +79,32 @@ BoundEntry::BoundEntry(const Model& model, uint32_t index, std::span<const int64
     }
   };
   for (const Port& port : entry.inputs) whole(port);
+  outputs.resize(entry.outputs.size());
+  commits.resize(entry.commits.size());
   for (size_t each = 0; each < entry.outputs.size(); ++each) {
     if (info.direct[each]) whole(entry.outputs[each]);
-    const BoundView& view = outputs.emplace_back(binding.view(entry.outputs[each].view));
-    if (!view.contiguous && model.memory_of(entry.outputs[each].view.buffer)) {
-      throw Error(PF_UNIMPLEMENTED,
-                  text("output '", entry.outputs[each].name, "' is strided in another memory than the host's"));
+  }
+  place(index, false);
+}
+
+void BoundEntry::place(uint32_t index, bool late) {
+  const Model& model = binding.model();
+  const Plan& plan = model.plan();
+  const Entry& entry = plan.entries[index];
+  for (size_t each = 0; each < entry.outputs.size(); ++each) {
+    const Port& port = entry.outputs[each];
+    if (binding.is_late(port.view) != late) continue;
+    outputs[each] = binding.view(port.view);
+    if (!outputs[each].contiguous && model.memory_of(port.view.buffer)) {
+      throw Error(PF_UNIMPLEMENTED, text("output '", port.name, "' is strided in another memory than the host's"));
     }
   }
-  const std::vector<Row>& late = info.late_rows;
-  for (const Commit& commit : entry.commits) {
-    const BoundView& view = commits.emplace_back(binding.view(commit.source));
+  for (size_t each = 0; each < entry.commits.size(); ++each) {
+    const Commit& commit = entry.commits[each];
+    if (binding.is_late(commit.source) != late) continue;
+    const BoundView& view = commits[each] = binding.view(commit.source);
     const int64_t bytes = binding.buffer_bytes(commit.variable);
-    if (view.bytes != bytes && late.empty()) {
+    if (view.bytes != bytes) {
       throw Error(PF_INVALID_ARGUMENT, text("variable '", plan.buffers[commit.variable].name, "' holds ", bytes,
                                             " bytes; the value for it has ", view.bytes));
     }

@@ -12,6 +12,8 @@ namespace pf {
 namespace {
 
 constexpr size_t kKeptSizes = 8;
+// Late buffers up to this size grow by more than they need, so that one that grows little by little rarely moves.
+constexpr size_t kSpareBytes = size_t{1} << 28;
 
 int64_t now() {
   timespec time;
@@ -39,12 +41,13 @@ struct SegmentObserver {
 class Walk {
  public:
   // `checks`: those of an entry that late sizes must satisfy, nullptr for a prepare body.
-  Walk(Binding& binding, const Request& request, Memory& scratch, const Entry* entry,
+  Walk(Binding& binding, const Request& request, Memory& scratch, std::vector<Memory>& late, const Entry* entry,
        const std::vector<uint32_t>* checks)
       : binding_(binding),
         model_(binding.model()),
         request_(request),
         scratch_(scratch),
+        late_(late),
         entry_(entry),
         checks_(checks) {}
 
@@ -55,6 +58,7 @@ class Walk {
       const Item& item = items[index];
       const bool cancellable = static_cast<int64_t>(item.first) <= last_cancellable;
       if (!item.waits.empty()) binding_.bind_late(body, index);
+      for (uint32_t buffer : item.grows) grow(body, item.first, buffer);
       if (item.action == Action::Kernel) {
         segment(body, index, last_cancellable);
         continue;
@@ -65,6 +69,21 @@ class Walk {
   }
 
  private:
+  // Makes the memory of a late buffer large enough. What it held is lost.
+  void grow(uint32_t body, uint32_t step, uint32_t buffer) {
+    const auto bytes = static_cast<size_t>(binding_.buffer_bytes(buffer));
+    Memory& memory = late_[buffer];
+    if (!memory.data() || memory.bytes() < bytes) {
+      const size_t more = memory.bytes() < kSpareBytes ? memory.bytes() + memory.bytes() / 2 : 0;
+      try {
+        memory = Memory(model_.memory_of(buffer), std::max(bytes, more));
+      } catch (const Error& error) {
+        fail_step(model_, body, step, error.code(), error.message());
+      }
+    }
+    binding_.buffers[buffer] = memory.data();
+  }
+
   void stop_if_asked(uint32_t body, uint32_t step) const {
     if (request_.cancel && __atomic_load_n(request_.cancel, __ATOMIC_RELAXED)) {
       fail_step(model_, body, step, PF_CANCELLED, "the run was cancelled");
@@ -187,14 +206,17 @@ class Walk {
   const Model& model_;
   const Request& request_;
   Memory& scratch_;
+  std::vector<Memory>& late_;
   const Entry* entry_;
   const std::vector<uint32_t>* checks_;
 };
 
 // Makes the temporaries' memory large enough and tells the binding where its buffers are.
-void place_buffers(Binding& binding, const Instance& instance, std::vector<Memory>& spaces) {
+void place_buffers(Binding& binding, const Instance& instance, std::vector<Memory>& spaces, std::vector<Memory>& late) {
   const Model& model = binding.model();
   spaces.resize(model.spaces().size());
+  late.resize(model.plan().buffers.size());
+  for (uint32_t buffer : binding.root().grows) binding.buffers[buffer] = late[buffer].data();
   bool moved = binding.bases.size() != spaces.size();
   binding.bases.resize(spaces.size());
   for (size_t space = 0; space < spaces.size(); ++space) {
@@ -208,6 +230,7 @@ void place_buffers(Binding& binding, const Instance& instance, std::vector<Memor
   }
   if (!moved) return;
   for (uint32_t buffer : binding.root().buffers) {
+    if (model.is_late(buffer)) continue;
     binding.buffers[buffer] =
         model.plan().buffers[buffer].kind == Kind::Temporary
             ? static_cast<char*>(spaces[model.space_of(buffer)].data()) + binding.buffer_offset(buffer)
@@ -220,10 +243,10 @@ void place_buffers(Binding& binding, const Instance& instance, std::vector<Memor
 void run_prepare(const Instance& instance, const Root& root, const Request& request) {
   const std::vector<SymbolValue> symbols(instance.model().plan().sizes.symbols.size());
   Binding binding(instance.model(), root, symbols);
-  std::vector<Memory> spaces;
+  std::vector<Memory> spaces, late;
   Memory scratch(nullptr, binding.scratch());
-  place_buffers(binding, instance, spaces);
-  Walk(binding, request, scratch, nullptr, nullptr).body(root.bodies[0], INT32_MAX);
+  place_buffers(binding, instance, spaces, late);
+  Walk(binding, request, scratch, late, nullptr, nullptr).body(root.bodies[0], INT32_MAX);
 }
 
 BoundEntry& Context::bind(std::span<const int64_t> dims) {
@@ -247,7 +270,7 @@ void Context::run(BoundEntry& bound, const Request& request) {
   const Model& model = instance_->model();
   const Entry& entry = model.plan().entries[entry_];
   const EntryInfo& info = model.entry(entry_);
-  place_buffers(binding, *instance_, spaces_);
+  place_buffers(binding, *instance_, spaces_, late_);
   for (size_t index = 0; index < entry.inputs.size(); ++index) {
     binding.buffers[entry.inputs[index].view.buffer] = request.inputs[index];
   }
@@ -257,13 +280,10 @@ void Context::run(BoundEntry& bound, const Request& request) {
   if (!info.root.late.empty()) binding.forget_late();
   State& state = instance_->state();
   try {
-    Walk(binding, request, scratch_, &entry, &info.late_checks).body(entry.body, entry.last_cancellable);
+    Walk(binding, request, scratch_, late_, &entry, &info.late_checks).body(entry.body, entry.last_cancellable);
     if (!info.late_rows.empty()) {
       binding.evaluate(info.late_rows);
-      for (size_t index = 0; index < entry.outputs.size(); ++index)
-        bound.outputs[index] = binding.view(entry.outputs[index].view);
-      for (size_t index = 0; index < entry.commits.size(); ++index)
-        bound.commits[index] = binding.view(entry.commits[index].source);
+      bound.place(entry_, true);
     }
     commit(bound);
   } catch (...) {
@@ -323,7 +343,8 @@ MemoryPlan Context::memory_plan(std::span<const int64_t> dims) {
   }
   result.scratch = static_cast<int64_t>(binding.scratch());
   for (uint32_t buffer : binding.root().buffers) {
-    result.buffers.push_back({buffer, binding.buffer_bytes(buffer), binding.buffer_offset(buffer)});
+    const bool late = model.is_late(buffer);
+    result.buffers.push_back({buffer, late ? 0 : binding.buffer_bytes(buffer), binding.buffer_offset(buffer), late});
   }
   return result;
 }

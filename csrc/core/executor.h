@@ -34,6 +34,10 @@ struct Request {
 struct BoundEntry {
   BoundEntry(const Model& model, uint32_t entry, std::span<const int64_t> dims, std::span<const SymbolValue> symbols);
 
+  // Evaluates the outputs and commits of entry `index` that depend on late sizes, or (not `late`) all others. Throws
+  // Error for a value that does not fit its variable.
+  void place(uint32_t index, bool late);
+
   std::vector<int64_t> input_dims;  // of all inputs, one after the other: the key
   Binding binding;
   std::vector<BoundView> outputs;  // those with late sizes are right only after a run
@@ -45,6 +49,7 @@ struct BufferUse {
   uint32_t buffer;
   int64_t bytes;
   int64_t offset;
+  bool late;  // the run tells its bytes: it is not in the arena
 };
 
 struct MemoryPlan {
@@ -77,6 +82,7 @@ class Context {
   std::shared_ptr<Instance> instance_;
   uint32_t entry_;
   std::vector<Memory> spaces_;
+  std::vector<Memory> late_;  // by buffer: of those whose size a run tells; they only grow
   Memory scratch_;
   std::list<BoundEntry> bindings_;  // last used first
   uint64_t binds_ = 0;

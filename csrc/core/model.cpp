@@ -169,8 +169,18 @@ void Model::cut(uint32_t index) {
 void Model::seal(const std::vector<Step>& steps, Item& item) {
   std::vector<Row> rows;
   for (uint32_t step = item.first; step < item.first + item.count; ++step) step_rows(steps[step], rows);
+  for (uint32_t step = item.first; step < item.first + item.count; ++step) {
+    for (const View& view : steps[step].outputs) {
+      if (is_late(view.buffer)) item.grows.push_back(view.buffer);
+    }
+  }
+  sort_unique(item.grows);
+  for (uint32_t buffer : item.grows) rows.push_back(plan_.buffers[buffer].elements);
   item.defines = steps[item.first + item.count - 1].defines;
-  for (uint32_t symbol : item.defines) rows.push_back(static_cast<Row>(plan_.sizes.symbols[symbol].bound));
+  for (uint32_t symbol : item.defines) {
+    const int32_t bound = plan_.sizes.symbols[symbol].bound;
+    if (bound >= 0) rows.push_back(static_cast<Row>(bound));
+  }
   item.rows = plan_.sizes.closure(rows);
   item.waits = plan_.sizes.late_symbols(item.rows);
   std::erase_if(item.waits, [&](uint32_t symbol) {
@@ -223,6 +233,8 @@ Root Model::root(uint32_t body) const {
     }
   }
   sort_unique(result.buffers);
+  std::copy_if(result.buffers.begin(), result.buffers.end(), std::back_inserter(result.grows),
+               [this](uint32_t buffer) { return is_late(buffer); });
   for (uint32_t buffer : result.buffers) rows.push_back(plan_.buffers[buffer].elements);
   result.rows = plan_.sizes.closure(rows);
   result.late = plan_.sizes.late_symbols(result.rows);
@@ -244,12 +256,14 @@ void Model::describe(const Entry& entry) {
   for (const Port& port : entry.outputs) {
     buffers.push_back(port.view.buffer);
     view_rows(port.view, last);
+    last.push_back(plan_.buffers[port.view.buffer].elements);
     info.direct.push_back(plan_.buffers[port.view.buffer].kind == Kind::Output && !taken[port.view.buffer]++);
   }
   for (const Commit& commit : entry.commits) {
     buffers.push_back(commit.variable);
     buffers.push_back(commit.source.buffer);
     view_rows(commit.source, last);
+    last.push_back(plan_.buffers[commit.source.buffer].elements);
     info.written.push_back(commit.variable);
   }
   for (uint32_t index = 0; index < entry.checks.size(); ++index) {

@@ -43,6 +43,7 @@ struct Item {
   std::vector<Row> rows;          // every size of its views and ints, closed
   std::vector<uint32_t> waits;    // late symbols that other steps must have defined before
   std::vector<uint32_t> defines;  // late symbols that its last step gives
+  std::vector<uint32_t> grows;    // late buffers that its steps write: they get their memory before
   const pf_backend* backend = nullptr;
   pf_segment segment{};
   void* prepared = nullptr;
@@ -60,7 +61,8 @@ struct Root {
   std::vector<uint32_t> bodies;
   std::vector<uint32_t> buffers;
   std::vector<Row> rows;
-  std::vector<uint32_t> late;  // symbols
+  std::vector<uint32_t> late;   // symbols
+  std::vector<uint32_t> grows;  // those of `buffers` whose size the run tells
 };
 
 struct EntryInfo {
@@ -96,6 +98,8 @@ class Model : public std::enable_shared_from_this<Model> {
   // The kinds of memory that temporaries live in: spaces()[0] is the host's.
   const std::vector<const pf_backend*>& spaces() const { return spaces_; }
   uint32_t space_of(uint32_t buffer) const { return space_[buffer]; }
+  // Is the buffer's size known only while the plan runs?
+  bool is_late(uint32_t buffer) const { return plan_.sizes.is_late(plan_.buffers[buffer].elements); }
   void* constant(uint32_t buffer) const { return constants_[buffer]; }
 
   // This model over `state`: one Instance as long as someone holds it.

@@ -13,7 +13,7 @@
 
 namespace pf {
 
-inline constexpr uint32_t kPlanVersion = 1;
+inline constexpr uint32_t kPlanVersion = 2;
 inline constexpr uint32_t kMaxBodyDepth = 64;
 
 enum class Kind : uint8_t { Input, Output, Constant, Variable, Prepared, Temporary };

@@ -39,17 +39,9 @@ void SizeTable::validate() {
     auto bad = [&](const char* what) {
       throw Error(PF_DATA_LOSS, text("the plan's symbol '", symbol.name, "' ", what));
     };
-    if (symbol.min < 0) bad("has a negative lower bound");
-    if (symbol.bound < 0) {
-      if (symbol.bound != -1) bad("has an upper bound that is no size");
-      if (symbol.late) {
-        throw Error(PF_UNIMPLEMENTED, text("the size '", symbol.name,
-                                           "' is known only while the plan runs and has no upper bound; give one when "
-                                           "compiling (max_sizes=)"));
-      }
-      continue;
-    }
-    if (static_cast<size_t>(symbol.bound) >= rows.size()) bad("has an upper bound that is no size");
+    if (symbol.min < 0 && !symbol.late) bad("has a negative lower bound");
+    if (symbol.bound == -1) continue;
+    if (symbol.bound < 0 || static_cast<size_t>(symbol.bound) >= rows.size()) bad("has an upper bound that is no size");
     const SizeRow& bound = rows[symbol.bound];
     if (bound.op == SizeOp::Const) {
       if (bound.a < symbol.min) bad("has an upper bound below its lower bound");
@@ -140,7 +132,7 @@ SizeValues::State SizeValues::compute(const SizeRow& row, std::span<const Symbol
       return State::Known;
     }
     const Symbol& symbol = table_->symbols[row.a];
-    if (!symbol.late) return State::Unknown;
+    if (!symbol.late || symbol.bound < 0) return State::Unknown;
     const SizeRow& bound = table_->rows[symbol.bound];
     *result = bound.op == SizeOp::Const ? bound.a : values_[symbol.bound];
     return bound.op == SizeOp::Const || states_[symbol.bound] == State::Known ? State::Known : State::Operand;

@@ -28,7 +28,7 @@ struct Symbol {
   bool late;      // a step of the run defines it
 };
 
-// What is known of the symbols: a late one without a value stands at its upper bound.
+// What is known of the symbols: a late one without a value stands at its upper bound, if it has one.
 struct SymbolValue {
   int64_t value = 0;
   bool known = false;

@@ -56,6 +56,10 @@ class Validator {
         if (owner && *owner != buffer.backend) bad(where, "shares a slot with a buffer of another backend's memory");
         owner = &buffer.backend;
       }
+      if (plan_.sizes.is_late(buffer.elements)) {
+        if (buffer.kind != Kind::Temporary) bad(where, text("is ", kind_name(buffer.kind), " and of a late size"));
+        if (buffer.slot >= 0) bad(where, "is of a late size and has a slot");
+      }
       if (buffer.kind == Kind::Variable && buffer.name.empty()) bad(where, "is a variable without a name");
       const bool fixed =
           buffer.kind == Kind::Constant || buffer.kind == Kind::Variable || buffer.kind == Kind::Prepared;
@@ -73,7 +77,8 @@ class Validator {
     if (view.dims.size() > PF_MAX_NDIM)
       bad(where, text("has ", view.dims.size(), " dims; at most ", PF_MAX_NDIM, " are known"));
     if (view.dims.size() != view.strides.size()) bad(where, "has another number of dims than of strides");
-    if (buffer.kind != Kind::Temporary && dtype_bytes(view.dtype) != dtype_bytes(buffer.dtype)) {
+    // Parts of complex numbers are views of their own; what they reach is checked in bytes, at binding.
+    if (buffer.kind != Kind::Temporary && dtype_bytes(buffer.dtype) % dtype_bytes(view.dtype) != 0) {
       bad(where, text("reads ", dtype_name(view.dtype), " from a ", kind_name(buffer.kind), " buffer of ",
                       dtype_name(buffer.dtype)));
     }

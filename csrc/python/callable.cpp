@@ -321,6 +321,7 @@ py::dict Callable::memory_plan(const py::sequence& given) {
     row["bytes"] = use.bytes;
     row["slot"] = buffer.slot;
     row["offset"] = use.offset;
+    row["late"] = use.late;
     row["backend"] = buffer.backend;
     buffers.append(row);
   }

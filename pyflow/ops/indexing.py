@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
-from pyflow.apply import convert
+from pyflow.apply import convert, is_operand
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
@@ -18,7 +17,7 @@ from pyflow.graph import Value
 from pyflow.opdef import DTYPE, EVERY, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axis
 from pyflow.ops.shape import expand_dims, reshape
-from pyflow.ops.sizes import as_size, sizes
+from pyflow.ops.sizes import LENGTH, as_size, sizes
 from pyflow.ops.sources import TRACKED_LIMIT
 
 __all__ = ["arange", "gather", "nonzero", "one_hot", "take"]
@@ -85,7 +84,7 @@ def _scatter_add_ref(indices: np.ndarray, updates: np.ndarray, *, size: int, axi
 scatter_add = define(
     "scatter_add",
     "indices:I, updates:T",
-    attrs={"size": SIZE, "axis": INT},
+    attrs={"size": LENGTH, "axis": INT},
     kinds={"T": NUMERIC, "I": INTEGERS},
     infer=_scatter_add_infer,
     ref=_scatter_add_ref,
@@ -114,7 +113,7 @@ def _one_hot_ref(indices: np.ndarray, *, depth: int, dtype: DType, axis: int) ->
 one_hot = define(
     "one_hot",
     "indices:I",
-    attrs={"depth": SIZE, "dtype": DTYPE, "axis": INT},
+    attrs={"depth": LENGTH, "dtype": DTYPE, "axis": INT},
     defaults={"dtype": dtypes.float32, "axis": -1},
     kinds={"I": INTEGERS},
     canonical=lambda indices, depth, dtype, axis: {"axis": normalise_axis(axis, indices.ndim + 1, "the result")},
@@ -128,14 +127,12 @@ one_hot = define(
     """,
 )
 
-_counts = itertools.count()
-
 
 def _nonzero_canonical(x: Value, *, count: Size | None) -> Mapping[str, Any]:
     if x.ndim == 0:
         raise InvalidArgumentError(f"expected a value of at least 1 axis, got x: {x.type}")
     if count is None:
-        count = dims.late_symbol(f"nonzero.{next(_counts)}", dims.product(x.dims))
+        count = dims.fresh_late_symbol("nonzero", dims.product(x.dims))
     elif not isinstance(count, Dim) or not dims.late_in(count):
         raise InvalidArgumentError(f"the run finds out count, got {count}; leave it out, and slice or pad the result")
     return {"count": count}
@@ -150,9 +147,8 @@ nonzero = define(
     canonical=_nonzero_canonical,
     infer=lambda x, count: TensorType(dtypes.int64, (x.ndim, count)),
     ref=lambda x, count=None: np.stack(np.nonzero(x)).astype(np.int64),
-    lower=lambda node, inputs, outputs: Lowering(
-        "nonzero", inputs, outputs, defines=(next(dims.symbols_of(node.attrs["count"])).name,)
-    ),
+    defines=lambda node: dims.late_names(node.attrs["count"]),
+    lower=lambda node, inputs, outputs: Lowering("nonzero", inputs, outputs, defines=node.defines),
     vjp=lambda node, gradient: (None,),
     onnx="NonZero",
     doc="""The indices of the elements that are not 0, in row-major order: int64[x.ndim, count].
@@ -169,7 +165,7 @@ def _iota_content(*, count: Size, dtype: DType) -> Any:
 iota = define(
     "iota",
     "",
-    attrs={"count": SIZE, "dtype": DTYPE},
+    attrs={"count": LENGTH, "dtype": DTYPE},
     defaults={"dtype": dtypes.int64},
     infer=lambda count, dtype: TensorType(dtype, (count,)),
     content=_iota_content,
@@ -180,14 +176,41 @@ iota = define(
 )
 
 
+def _arange_of_values(start: Any, stop: Any, step: Any, dtype: Any, name: str | None) -> Value:
+    """:func:`arange` whose number of elements only the run tells."""
+    bounds = [sizes([entry], scalar=True) if isinstance(entry, Dim) else entry for entry in (start, stop, step)]
+    given = [convert(entry) for entry in bounds]
+    for value in given:
+        if value.ndim:
+            raise InvalidArgumentError(message("arange", f"expected 0-d values, got {value.type}", user_origin()))
+    strong = [value.dtype for value, bound in zip(given, bounds, strict=True) if is_operand(bound)]
+    if any(isinstance(bound, float) for bound in bounds) and not any(entry.is_floating for entry in strong):
+        strong.append(dtypes.float32)
+    kind = dtypes.promote(*strong)
+    exact = dtypes.int64 if kind.is_integer else dtypes.float64
+    first, last, apart = (convert(value, exact) for value in given)
+    if kind.is_integer:
+        count = -call("floor_divide", first - last, apart)
+    else:
+        count = call("cast", call("ceil", (last - first) / apart), dtypes.int64)
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else kind
+    steps = iota(call("maximum", count, 0), wanted, name=name)
+    result: Value = steps * convert(given[2], wanted) + convert(given[0], wanted)
+    return result
+
+
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, name: str | None = None) -> Value:
     """``start, start + step ...`` up to, not including, ``stop``; ``arange(stop)`` starts at 0.
 
-    Ints and Dims give int64 unless ``dtype`` says otherwise, floats float32; element i is ``start + i * step``.
-    Raises InvalidArgumentError for a step of 0, and for a step that is a Dim.
+    Ints and Dims give int64 unless ``dtype`` says otherwise, floats float32; element i is ``start + i * step``. Each
+    may be a 0-d value, whose dtype then counts as in other operations. Raises InvalidArgumentError for a step of 0, and
+    for a step that is a Dim.
     """
     if stop is None:
         start, stop = 0, start
+    values = [entry for entry in (start, stop, step) if is_operand(entry)]
+    if any(not isinstance(convert(entry).content, (int, Dim)) for entry in values) or is_operand(step):
+        return _arange_of_values(start, stop, step, dtype, name)
     floating = any(isinstance(bound, (float, np.floating)) for bound in (start, stop, step))
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.float32 if floating else dtypes.int64
     if isinstance(step, Dim) or not step:

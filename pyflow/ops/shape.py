@@ -11,9 +11,9 @@ from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
-from pyflow.opdef import EVERY, INTS, SIZES, Lowering, TensorType, call, define
+from pyflow.opdef import EVERY, INTS, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axes, normalise_axis, sum_to
-from pyflow.ops.sizes import SHAPE, Check, broadcast_check, differ, equal_check, text_of
+from pyflow.ops.sizes import AMOUNTS, SHAPE, Check, broadcast_check, differ, equal_check, text_of
 from pyflow.plan import View
 
 __all__ = ["broadcast_to", "expand_dims", "flip", "pad", "reshape", "squeeze", "transpose"]
@@ -304,7 +304,7 @@ def _pad_vjp(node: Node, gradient: Value) -> tuple[Value | None, ...]:
 _pad = define(
     "pad",
     "x:T, value:T",
-    attrs={"before": SIZES, "after": SIZES},
+    attrs={"before": AMOUNTS, "after": AMOUNTS},
     kinds={"T": EVERY},
     infer=_pad_infer,
     ref=_pad_ref,

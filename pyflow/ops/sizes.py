@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,57 +10,145 @@ import numpy as np
 from pyflow import dims, dtypes
 from pyflow.apply import is_operand
 from pyflow.dims import Dim, Size
-from pyflow.errors import InvalidArgumentError
-from pyflow.graph import Value
-from pyflow.opdef import BOOLEAN, EVERY, SIZES, Attr, Lowering, TensorType, define
+from pyflow.errors import InvalidArgumentError, PyflowError, message
+from pyflow.graph import Graph, Node, Value, current_builder
+from pyflow.interpret import evaluate_node
+from pyflow.opdef import BOOLEAN, EVERY, INTEGERS, SIZE, SIZES, Attr, Lowering, TensorType, define
+from pyflow.ops.sources import known_content
 
 __all__ = ["rank", "shape", "size"]
 
 Check = tuple[Size, Size, str]
 
 
-def as_size(entry: Any) -> Size:
-    """An int, a Dim, or what a 0-d integer value is known to hold; TypeError for the rest."""
+def as_size(entry: Any, low: int = 0) -> Size:
+    """An int, a Dim, or what a 0-d integer value holds: a late size, at least ``low``, if only the run tells.
+    TypeError for the rest."""
     if isinstance(entry, Dim):
         return entry
-    if isinstance(entry, Value):
-        return _known(entry)
+    if is_operand(entry):
+        size = held_sizes(entry if isinstance(entry, Value) else entry.__pyflow_value__(), low)
+        if isinstance(size, tuple):
+            raise TypeError(f"expected one size, got {len(size)}: {entry!r}")
+        return size
     if isinstance(entry, (bool, np.bool_)):
         raise TypeError(f"expected a size, got {entry!r}")
     if hasattr(entry, "__index__"):
         return entry.__index__()
-    if is_operand(entry):
-        return _known(entry.__pyflow_value__())
-    raise TypeError(f"expected an int or a Dim, got {entry!r}")
+    raise TypeError(f"expected an int, a Dim or an integer value, got {entry!r}")
 
 
-def _known(value: Value) -> Any:
-    if value.content is None:
-        raise TypeError(
-            f"what {value.name}: {value.type} holds is not known while the graph is built; "
-            "make it from pf.shape(x) and constants, pass ints and Dims, or use -1 for one unknown size"
-        )
-    return value.content
-
-
-def as_sizes(given: Any) -> tuple[Size, ...]:
-    """A shape from one size, a sequence of sizes, or a 1-d integer value of known content."""
+def as_sizes(given: Any, low: int = 0) -> tuple[Size, ...]:
+    """A shape from one size, a sequence of sizes, or an integer value of at most one axis, whose length is known."""
     if is_operand(given):
-        content = _known(given if isinstance(given, Value) else given.__pyflow_value__())
+        content = held_sizes(given if isinstance(given, Value) else given.__pyflow_value__(), low)
         return content if isinstance(content, tuple) else (content,)
     if isinstance(given, (str, bytes)):
         raise TypeError(f"expected sizes, got {given!r}")
     if isinstance(given, Dim) or (hasattr(given, "__index__") and not np.ndim(given)):
-        return (as_size(given),)
+        return (as_size(given, low),)
     try:
         entries = list(np.asarray(given).tolist() if hasattr(given, "__array__") else given)
     except TypeError:
         raise TypeError(f"expected sizes, got {given!r}") from None
-    return tuple(as_size(entry) for entry in entries)
+    return tuple(as_size(entry, low) for entry in entries)
 
 
+def held_sizes(value: Value, low: int = 0) -> Any:
+    """What an integer value holds: a size if it is 0-d, else a tuple of sizes; what is not known while the graph is
+    built becomes late sizes of at least ``low``."""
+    if value.content is not None:
+        return value.content
+    if not value.dtype.is_integer or value.dtype.storage_only:
+        raise TypeError(f"expected integers as sizes, got {value.name}: {value.type}")
+    if value.ndim > 1 or not all(isinstance(size, int) for size in value.dims):
+        raise TypeError(f"expected at most one axis of known length for sizes, got {value.name}: {value.type}")
+    node = value.node
+    if node.op.name == "concat":
+        return tuple(entry for part in node.inputs for entry in held_sizes(part, low))
+    if node.op.name == "expand_dims" and not node.inputs[0].ndim:
+        return (held_sizes(node.inputs[0], low),)
+    if node.op.name == "identity" or (
+        node.op.name == "cast" and dtypes.can_cast_safely(node.inputs[0].dtype, value.dtype)
+    ):
+        source = node.inputs[0]
+        if source.dtype.is_integer and not source.dtype.storage_only:
+            return held_sizes(source, low)
+    settled = _settled(value)
+    if settled is not None:
+        return known_content(settled)
+    return late_of(value, low)
+
+
+def late_of(value: Value, low: int = 0, high: Size | None = None) -> Any:
+    """Late sizes from ``low`` to ``high`` that are what ``value`` holds, the same ones each time."""
+
+    def make() -> Value:
+        symbols = [dims.fresh_late_symbol("size", high, low) for _ in range(value.dims[0] if value.ndim else 1)]
+        result: Value = late_sizes(value, symbols)
+        return result
+
+    return once(("late_sizes", value, low, high), make).content
+
+
+def once(key: Any, make: Callable[[], Value]) -> Value:
+    """What ``make`` gives, the same value each time for one ``key``."""
+    builder = current_builder()
+    return builder.once(key, make) if isinstance(builder, Graph) else make()
+
+
+LARGEST_SETTLED = 64
+"""Nodes that are computed while the graph is built to find sizes."""
+
+
+def _settled(value: Value) -> np.ndarray | None:
+    """The array, if ``value`` is computed from constants and known sizes by few nodes of few elements."""
+    known: dict[Value, np.ndarray] = {}
+    stack = [value.node]
+    for _ in range(4 * LARGEST_SETTLED):
+        if not stack:
+            return known[value]
+        node = stack[-1]
+        if all(output in known for output in node.outputs):
+            stack.pop()
+            continue
+        if not _is_small(node) or len(known) > LARGEST_SETTLED:
+            return None
+        if all(_is_number(content) for content in node.contents):
+            pairs = zip(node.outputs, node.contents, strict=True)
+            known.update({output: np.array(held, output.dtype.numpy) for output, held in pairs})
+            continue
+        pending = [entry.node for entry in node.inputs if entry not in known]
+        if pending:
+            stack += pending
+            continue
+        try:
+            results = evaluate_node(node, [known[entry] for entry in node.inputs])
+        except (PyflowError, ArithmeticError, ValueError, IndexError):
+            return None
+        known.update(zip(node.outputs, results, strict=True))
+    return None
+
+
+def _is_small(node: Node) -> bool:
+    """May the node be computed while the graph is built?"""
+    if node.op.ref is None or node.op.effect or node.op.host or node.late or not node.outputs:
+        return False
+    counts = [dims.product(type.dims) for type in node.types]
+    return all(isinstance(count, int) and count <= LARGEST_SETTLED for count in counts)
+
+
+def _is_number(content: Any) -> bool:
+    return isinstance(content, int) or (isinstance(content, tuple) and all(isinstance(entry, int) for entry in content))
+
+
+LENGTH = Attr("size", as_size, SIZE.encode)
+"""A size as users write it: an int, a Dim, a 0-d integer value."""
 SHAPE = Attr("sizes", as_sizes, SIZES.encode)
-"""A shape as users write it: ints, Dims, a known integer value."""
+"""A shape as users write it: ints, Dims and 0-d integer values, or one integer value that holds all."""
+LOWEST = -(2**40)
+AMOUNTS = Attr("sizes", lambda given: as_sizes(given, LOWEST), SIZES.encode)
+"""As SHAPE, but that they may be negative."""
 
 
 NUMBERS = "got {} and {}"
@@ -121,6 +209,39 @@ sizes = define(
     lower=lambda node, inputs, outputs: Lowering("sizes", (), outputs, node.attrs["values"]),
     vjp=lambda node, gradient: (),
     doc="Sizes as an int64 value, 1-d, or 0-d if ``scalar``.",
+)
+
+
+def _late_sizes_infer(x: Value, *, symbols: tuple[Size, ...]) -> TensorType:
+    if x.ndim > 1 or dims.product(x.dims) != len(symbols):
+        raise InvalidArgumentError(f"expected {len(symbols)} integers of at most one axis, got x: {x.type}")
+    if any(dims.solve(size) is None or not dims.late_in(size) for size in symbols):
+        raise InvalidArgumentError(f"expected late symbols, got {text_of(symbols)}")
+    return TensorType(dtypes.int64, x.dims)
+
+
+def _late_sizes_ref(x: np.ndarray, *, symbols: tuple[Size, ...]) -> np.ndarray:
+    if x.dtype == np.uint64 and (x > np.iinfo(np.int64).max).any():
+        raise InvalidArgumentError(message("late_sizes", f"an entry of {x.tolist()} is beyond 63 bits"))
+    return x.astype(np.int64)
+
+
+late_sizes = define(
+    "late_sizes",
+    "x:I",
+    attrs={"symbols": SIZES},
+    kinds={"I": INTEGERS},
+    infer=_late_sizes_infer,
+    content=lambda x, symbols: symbols if x.ndim else symbols[0],
+    ref=_late_sizes_ref,
+    defines=lambda node: tuple(name for size in node.attrs["symbols"] for name in dims.late_names(size)),
+    lower=lambda node, inputs, outputs: Lowering("late_sizes", inputs, outputs, defines=node.defines),
+    vjp=lambda node, gradient: (None,),
+    fallible=True,
+    doc="""What ``x`` (integers, 0-d or 1-d) holds, as int64, and as sizes: ``symbols`` take these numbers when it runs.
+
+    Made where a size is given as a value that is not known while the graph is built.
+    """,
 )
 
 shape = define(

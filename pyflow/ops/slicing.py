@@ -13,9 +13,10 @@ from pyflow.apply import convert, is_operand
 from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Node, Value
-from pyflow.opdef import EVERY, FUNCTIONS, INTS, SIZES, TensorType, call, define
+from pyflow.opdef import EVERY, FUNCTIONS, INTS, TensorType, call, define
 from pyflow.ops.shape import expand_dims, filled, flip, reshape, squeeze
-from pyflow.ops.sizes import Check, as_size, at_most_check, differ, text_of
+from pyflow.ops.sizes import SHAPE, Check, as_size, at_most_check, differ, late_of, once, text_of
+from pyflow.ops.sizes import sizes as size_value
 from pyflow.plan import View
 
 __all__ = ["getitem"]
@@ -104,7 +105,7 @@ def _slice_vjp(node: Node, gradient: Value) -> tuple[Value]:
 slice_ = define(
     "slice",
     "x:T",
-    attrs={"starts": SIZES, "sizes": SIZES, "steps": INTS},
+    attrs={"starts": SHAPE, "sizes": SHAPE, "steps": INTS},
     kinds={"T": EVERY},
     infer=_slice_infer,
     checks=_slice_checks,
@@ -124,6 +125,8 @@ def _clamp(size: Size, low: Size, high: Size) -> Size:
 def _bound(bound: Any, size: Size, default: Size, low: Size, high: Size) -> Size:
     if bound is None:
         return default
+    if is_operand(bound) and convert(bound).content is None:
+        return _late_bound(convert(bound), size, low, high)
     try:
         settled = as_size(bound)
     except TypeError as error:
@@ -131,6 +134,22 @@ def _bound(bound: Any, size: Size, default: Size, low: Size, high: Size) -> Size
     if isinstance(settled, int) and settled < 0:
         settled = dims.add(settled, size)
     return _clamp(settled, low, high)
+
+
+def _late_bound(value: Value, size: Size, low: Size, high: Size) -> Size:
+    """A bound that only the run tells: counted from the front and clamped when it is known."""
+    if value.ndim or not value.dtype.is_integer:
+        raise _failure(f"a slice's bound: expected an integer, got {value.type}")
+
+    def clamped() -> Value:
+        bound = convert(value, "int64")
+        whole, least, most = (size_value([entry], scalar=True) for entry in (size, low, high))
+        counted = call("where", bound < 0, bound + whole, bound)
+        result: Value = call("maximum", call("minimum", counted, most), least)
+        return result
+
+    settled: Size = late_of(once(("bound", value, size, low, high), clamped), -1 if low == -1 else 0, high)
+    return settled
 
 
 def resolve_slice(entry: slice, size: Size) -> tuple[Size, Size, int]:
@@ -208,7 +227,7 @@ def getitem(x: Any, key: Any, name: str | None = None) -> Value:
     """``x[key]``: NumPy's basic indexing, and at most one array of integers.
 
     ``key``: ints, slices with any step, None, Ellipsis, or a tuple of them; bounds may be Dims (counted from the
-    start) and integer values of known content; on an axis of unknown size slices are clamped when sizes are bound.
+    start) and 0-d integer values; where sizes are not known slices are clamped when they are.
     An integer value, array or list picks elements along its axis (:func:`pyflow.gather`). Raises OutOfRangeError for
     an int outside its axis, InvalidArgumentError for a bool mask and for a slice's step 0.
     """

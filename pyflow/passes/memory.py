@@ -28,7 +28,7 @@ class _Life:
 
 
 def memory(plan: Plan) -> Plan:
-    """``plan`` with a slot for every TEMPORARY buffer."""
+    """``plan`` with a slot for every TEMPORARY buffer, but for those whose size only the run tells."""
     lives, in_place = _lifetimes(plan)
     order = sorted(lives, key=lambda index: (-_bytes(plan.buffers[index]), lives[index].first, index))
     slots: dict[str, list[_Slot]] = {}
@@ -87,7 +87,7 @@ def _lifetimes(plan: Plan) -> tuple[dict[int, _Life], set[tuple[int, int, int]]]
     time = 0
 
     def touch(buffer: int, write: bool) -> None:
-        if plan.buffers[buffer].kind is Kind.TEMPORARY:
+        if plan.buffers[buffer].kind is Kind.TEMPORARY and not dims.late_in(plan.buffers[buffer].elements):
             life = lives.setdefault(buffer, _Life(time, time, write))
             life.last = time
 

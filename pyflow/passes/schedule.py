@@ -59,7 +59,7 @@ class _Scheduler:
         sources = [self._commit_source(*commit) for commit in self.region.commits]
         drafts = [draft for draft in low.drafts if draft not in prepared]
         prepares, bodies = self._prepare(prepared, drafts)
-        graph = Dependencies(drafts)
+        graph = Dependencies(drafts, low.late_names)
         last = self._in_place(sources, graph, prepared)
         order = graph.order(
             last, low.bytes_of, {index for index, b in enumerate(self.buffers) if b.kind is Kind.TEMPORARY}
@@ -170,7 +170,9 @@ class _Scheduler:
             index = graph.index[writer]
             readers = [reader for reader in graph.readers(variable) if reader != index]
             later = graph.reachable(index)
-            if any(each in later for each in readers) or any(graph.drafts[each].barrier for each in later):
+            if any(each in later for each in readers):
+                continue
+            if any(graph.drafts[each].barrier or low.is_late(graph.drafts[each]) for each in later):
                 continue
             for reader in readers:
                 graph.add(reader, index)
@@ -312,7 +314,7 @@ def _may_overwrite(step: Step, variable: int, written: View) -> bool:
 class Dependencies:
     """Which draft comes before which, by index."""
 
-    def __init__(self, drafts: list[Draft]) -> None:
+    def __init__(self, drafts: list[Draft], late_names: Callable[[Draft], Iterable[str]]) -> None:
         self.drafts = drafts
         self.index = {draft: index for index, draft in enumerate(drafts)}
         self.before: list[set[int]] = [set() for _ in drafts]
@@ -332,7 +334,7 @@ class Dependencies:
                 for writer in writers.get(buffer, ()):
                     self.add(writer, index)
             if definers:
-                for name in _late_names(draft.step):
+                for name in late_names(draft):
                     if name in definers and definers[name] != index:
                         self.add(definers[name], index)
             if draft.effect:
@@ -421,12 +423,3 @@ class Dependencies:
                 if not left[buffer] and buffer in sizes:
                     live -= sizes[buffer]
         return peak
-
-
-def _late_names(step: Step) -> set[str]:
-    sizes: list[Size] = list(step.ints)
-    for view in (*step.inputs, *step.outputs):
-        sizes += [*view.dims, *view.strides, view.offset]
-    return {
-        symbol.name for size in sizes if not isinstance(size, int) for symbol in dims.symbols_of(size) if symbol.late
-    }

@@ -19,6 +19,7 @@ from pyflow.errors import FailedPreconditionError, InvalidArgumentError, message
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.knobs import DEBUG, THREADS
 from pyflow.ops.state import GENERATOR
+from pyflow.region import needed_for
 from pyflow.runtime import feeds as feeding
 from pyflow.runtime import fetches as fetching
 from pyflow.runtime.config import RunOptions, SessionConfig, SessionStats
@@ -232,7 +233,7 @@ class Session:
     def _executable(self, fetches: Any, feeds: Sequence[Value | str] | None) -> Executable:
         if feeds is None:
             wanted = fetching.resolve(self.graph, fetches)
-            feeds = _placeholders_of(wanted)
+            feeds = _placeholders_of(self.graph, wanted)
         keys = list(feeds)
         key = (fetching.key_of(fetches), *[k if type(k) is str else id(k) for k in keys])
         return self._cache.get(key) or self._compile(key, fetches, keys)
@@ -268,15 +269,7 @@ class InteractiveSession(Session):
         super().close()
 
 
-def _placeholders_of(wanted: fetching.Fetches) -> list[Value]:
+def _placeholders_of(graph: Graph, wanted: fetching.Fetches) -> list[Value]:
     """The placeholders that the fetches need, in the order of their declaration."""
-    seen = set()
-    pending = [target.node if isinstance(target, Value) else target for target in wanted.targets]
-    while pending:
-        node = pending.pop()
-        if node not in seen:
-            seen.add(node)
-            pending.extend(value.node for value in node.inputs)
-            pending.extend(node.after)
-    found = [node.outputs[0] for node in seen if node.op.name == "placeholder"]
-    return sorted(found, key=lambda value: value.node.position)
+    needed = needed_for(graph, wanted.targets)
+    return [node.outputs[0] for node in needed if node.op.name == "placeholder"]

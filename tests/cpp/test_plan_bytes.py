@@ -19,7 +19,7 @@ def test_bytes_that_are_no_plan() -> None:
     data = add_plan().to_bytes()
     with pytest.raises(errors.DataLossError, match="no plan"):
         _core.Model(b"hello", [])
-    with pytest.raises(errors.FailedPreconditionError, match="format version 9; this pyflow reads up to version 1"):
+    with pytest.raises(errors.FailedPreconditionError, match="format version 9; this pyflow reads up to version 2"):
         _core.Model(data[:8] + struct.pack("<I", 9) + data[12:], [])
     with pytest.raises(errors.DataLossError, match="checksum"):
         _core.Model(data[:-1] + bytes([data[-1] ^ 1]), [])
