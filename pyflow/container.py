@@ -6,7 +6,6 @@ Checkpoints and saved graphs are both such files. Data only: nothing in them is 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,29 +15,42 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from pyflow import dtypes
 from pyflow.errors import DataLossError, FailedPreconditionError, NotFoundError, message
 
-VERSION = 1
+VERSION = 2
+_STORED = frozenset(
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64".split()
+)
+"""What safetensors has a name for."""
+_DIGEST = "pyflow.digest"
+_NO_DIGEST = "0" * 64
+_DTYPE = "pyflow.dtype:"
+"""And an array's name: its dtype, where safetensors has none; such an array is stored as its bytes."""
 
 
-def _digest(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    digest.update(json.dumps(dict(sorted(texts.items()))).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}|{array.dtype.str}|{arrays[name].shape}|".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+def _digest(data: bytes, digest: str) -> str:
+    """SHA-256 of a whole file, with the digest's own digits as zeros."""
+    at = data.find(digest.encode())
+    sum = hashlib.sha256(data[:at])
+    sum.update(_NO_DIGEST.encode())
+    sum.update(memoryview(data)[at + len(digest) :])
+    return sum.hexdigest()
 
 
 def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
     """Writes to a temporary file beside ``path`` and renames it, so that ``path`` is whole or as it was."""
     path = Path(path)
-    full = {**texts, "pyflow.kind": kind, "pyflow.version": str(VERSION)}
-    data = save(
-        {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()},
-        {**full, "pyflow.digest": _digest(arrays, full)},
-    )
+    full = {**texts, "pyflow.kind": kind, "pyflow.version": str(VERSION), _DIGEST: _NO_DIGEST}
+    stored = {}
+    for name, array in arrays.items():
+        stored[name] = np.ascontiguousarray(array).reshape(array.shape)
+        if array.dtype.name not in _STORED:
+            full[_DTYPE + name] = dtypes.as_dtype(array.dtype).name
+            stored[name] = _as_bytes(stored[name])
+    data = save(stored, full)
+    digest = _digest(data, _NO_DIGEST)
+    data = data.replace(_NO_DIGEST.encode(), digest.encode(), 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -53,6 +65,18 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarr
         raise
 
 
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    """uint8, with one axis more where an element has several bytes."""
+    size = array.dtype.itemsize
+    flat = array.reshape(-1).view(np.uint8)
+    return flat.reshape(array.shape if size == 1 else (*array.shape, size))
+
+
+def _from_bytes(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    shape = array.shape if dtype.itemsize == 1 else array.shape[:-1]
+    return np.ascontiguousarray(array).reshape(-1).view(dtype).reshape(shape)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -64,6 +88,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
     FailedPreconditionError if a newer pyflow wrote it."""
     if not Path(path).is_file():
         raise NotFoundError(message(kind, f"there is no file {os.fspath(path)!r}"))
+    data = Path(path).read_bytes()
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             texts = dict(file.metadata() or {})
@@ -89,8 +114,8 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
                 "update pyflow",
             )
         )
-    digest = texts.pop("pyflow.digest", "")
-    if digest != _digest(arrays, texts):
+    digest = texts.pop(_DIGEST, "")
+    if len(digest) != len(_NO_DIGEST) or digest != _digest(data, digest):
         raise DataLossError(
             message(
                 kind,
@@ -99,4 +124,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
                 "take another copy of the file",
             )
         )
+    for name in arrays:
+        if _DTYPE + name in texts:
+            arrays[name] = _from_bytes(arrays[name], dtypes.as_dtype(texts.pop(_DTYPE + name)).numpy)
     return arrays, texts

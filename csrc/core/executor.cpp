@@ -21,6 +21,10 @@ int64_t now() {
   return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
+const pf_backend* allocator_of(const Request& request, const pf_backend* memory) {
+  return memory ? memory : request.allocator;
+}
+
 // Numbers the steps of a segment over the whole plan before it tells the observer.
 struct SegmentObserver {
   const StepObserver* observer;
@@ -76,7 +80,7 @@ class Walk {
     if (!memory.data() || memory.bytes() < bytes) {
       const size_t more = memory.bytes() < kSpareBytes ? memory.bytes() + memory.bytes() / 2 : 0;
       try {
-        memory = Memory(model_.memory_of(buffer), std::max(bytes, more));
+        memory = Memory(allocator_of(request_, model_.memory_of(buffer)), std::max(bytes, more));
       } catch (const Error& error) {
         fail_step(model_, body, step, error.code(), error.message());
       }
@@ -95,7 +99,7 @@ class Walk {
 
   void segment(uint32_t body, size_t index, int32_t last_cancellable) {
     const Item& item = model_.body(body).items[index];
-    if (binding_.scratch() > scratch_.bytes()) scratch_ = Memory(nullptr, binding_.scratch());
+    if (binding_.scratch() > scratch_.bytes()) scratch_ = Memory(request_.allocator, binding_.scratch());
     SegmentObserver observed{request_.observer, model_.body(body).first_step + item.first,
                              item.backend->host_memory != 0};
     const pf_observer observer{&observed, SegmentObserver::before, SegmentObserver::after};
@@ -212,7 +216,8 @@ class Walk {
 };
 
 // Makes the temporaries' memory large enough and tells the binding where its buffers are.
-void place_buffers(Binding& binding, const Instance& instance, std::vector<Memory>& spaces, std::vector<Memory>& late) {
+void place_buffers(Binding& binding, const Instance& instance, const Request& request, std::vector<Memory>& spaces,
+                   std::vector<Memory>& late) {
   const Model& model = binding.model();
   spaces.resize(model.spaces().size());
   late.resize(model.plan().buffers.size());
@@ -223,7 +228,7 @@ void place_buffers(Binding& binding, const Instance& instance, std::vector<Memor
     const auto bytes = static_cast<size_t>(binding.space_bytes()[space]);
     if (!spaces[space].data() || spaces[space].bytes() < bytes) {
       spaces[space] = Memory();
-      spaces[space] = Memory(model.spaces()[space], bytes);
+      spaces[space] = Memory(allocator_of(request, model.spaces()[space]), bytes);
     }
     moved |= binding.bases[space] != spaces[space].data();
     binding.bases[space] = spaces[space].data();
@@ -244,8 +249,8 @@ void run_prepare(const Instance& instance, const Root& root, const Request& requ
   const std::vector<SymbolValue> symbols(instance.model().plan().sizes.symbols.size());
   Binding binding(instance.model(), root, symbols);
   std::vector<Memory> spaces, late;
-  Memory scratch(nullptr, binding.scratch());
-  place_buffers(binding, instance, spaces, late);
+  Memory scratch(request.allocator, binding.scratch());
+  place_buffers(binding, instance, request, spaces, late);
   Walk(binding, request, scratch, late, nullptr, nullptr).body(root.bodies[0], INT32_MAX);
 }
 
@@ -270,7 +275,7 @@ void Context::run(BoundEntry& bound, const Request& request) {
   const Model& model = instance_->model();
   const Entry& entry = model.plan().entries[entry_];
   const EntryInfo& info = model.entry(entry_);
-  place_buffers(binding, *instance_, spaces_, late_);
+  place_buffers(binding, *instance_, request, spaces_, late_);
   for (size_t index = 0; index < entry.inputs.size(); ++index) {
     binding.buffers[entry.inputs[index].view.buffer] = request.inputs[index];
   }

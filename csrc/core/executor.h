@@ -28,6 +28,7 @@ struct Request {
   const volatile int32_t* cancel = nullptr;
   int64_t deadline = 0;
   const StepObserver* observer = nullptr;
+  const pf_backend* allocator = nullptr;  // of temporaries on the host; nullptr: the core's own
 };
 
 // An entry at known sizes.
