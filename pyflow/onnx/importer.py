@@ -354,6 +354,8 @@ class Importer:
         held = node.attrs.get("value") if not node.inputs else None
         if isinstance(held, Constant):
             results = [held.array]
+        elif fixed and all(math.prod(type.dims) == 0 for type in node.types):
+            results = [np.empty(type.dims, type.dtype.numpy) for type in node.types]
         elif (
             fixed
             and node.op.ref is not None

@@ -63,13 +63,13 @@ class OnnxNode:
         found = value.content
         return found if found is None or isinstance(found, tuple) else (found,)
 
-    def sizes(self, value: Value) -> tuple[Size, ...]:
-        """The sizes in a 1-d value; those that only a run can tell are new symbols."""
+    def sizes(self, value: Value, low: int = 0) -> tuple[Size, ...]:
+        """The sizes in a 1-d value; those that only a run can tell are new symbols of at least ``low``."""
         found = self.content(value)
         if found is not None:
             return found
         try:
-            return as_sizes(value)
+            return as_sizes(value, low)
         except TypeError as error:
             raise UnimplementedError(str(error)) from None
 

@@ -17,7 +17,7 @@ from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DataLossError, InvalidArgumentError, UnimplementedError
 
-BY_ONNX: dict[int, DType] = {dtype.onnx: dtype for dtype in dtypes.ALL}
+BY_ONNX: dict[int, DType] = {dtype.onnx: dtype for dtype in dtypes.ALL if dtype.onnx}
 LARGEST = 2**63
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyflow as pf
 from pyflow import dims
 from pyflow.dims import Size
-from pyflow.errors import InvalidArgumentError, UnimplementedError
+from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.table import onnx_op
@@ -23,7 +23,7 @@ def padding_of(node: OnnxNode, ndim: int) -> Any:
     pads = node.get("pads") or [0] * (2 * ndim)
     if len(pads) != 2 * ndim:
         raise InvalidArgumentError(f"expected {2 * ndim} pads, got {len(pads)}")
-    return [(pads[i], pads[i + ndim]) for i in range(ndim)]
+    return [size for i in range(ndim) for size in (pads[i], pads[i + ndim])]
 
 
 @onnx_op("BatchNormalization")
@@ -116,16 +116,78 @@ def layer_norm(node: OnnxNode, x: Value, scale: Value, bias: Value | None = None
     return (y if bias is None else pf.add(y, bias)), mean, inverse
 
 
+def _settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
+    kernel = node.get("kernel_shape")
+    if kernel is not None and tuple(kernel) != tuple(w.dims[2:]):
+        raise InvalidArgumentError(f"kernel_shape is {list(kernel)}, the weights are {w.type}")
+    return {
+        "stride": node.get("strides") or 1,
+        "padding": padding_of(node, x.ndim - 2),
+        "dilation": node.get("dilations") or 1,
+        "groups": node["group"],
+    }
+
+
 @onnx_op("Conv")
 def conv(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
-    if x.ndim != 4:
-        raise UnimplementedError(f"a convolution over {x.ndim - 2} axes")
-    return pf.conv2d(
-        x,
-        w,
-        bias,
-        stride=node.get("strides") or 1,
-        padding=padding_of(node, 2),
-        dilation=node.get("dilations") or 1,
-        groups=node["group"],
-    )
+    return pf.conv(x, w, bias, **_settled_conv(node, x, w))
+
+
+@onnx_op("ConvTranspose")
+def conv_transpose(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
+    extra, shape = node.get("output_padding") or 0, node.get("output_shape")
+    return pf.conv_transpose(x, w, bias, output_padding=extra, output_shape=shape, **_settled_conv(node, x, w))
+
+
+def _windows(node: OnnxNode, x: Value) -> dict[str, Any]:
+    """What pools share; a stride that is left out is 1."""
+    return {
+        "kernel": node["kernel_shape"],
+        "stride": node.get("strides") or 1,
+        "padding": padding_of(node, x.ndim - 2),
+        "dilation": node.get("dilations") or 1,
+        "ceil_mode": bool(node.get("ceil_mode", 0)),
+    }
+
+
+@onnx_op("MaxPool")
+def max_pool(node: OnnxNode, x: Value) -> Value | tuple[Value, Value]:
+    """Indices count in all of x, with ``storage_order`` 1 in column-major order within a plane."""
+    if not node.wants(1):
+        return pf.max_pool(x, **_windows(node, x))
+    return pf.max_pool_with_indices(x, column_major=bool(node["storage_order"]), whole=True, **_windows(node, x))
+
+
+@onnx_op("AveragePool")
+def average_pool(node: OnnxNode, x: Value) -> Value:
+    include = bool(node.get("count_include_pad", 0))
+    return pf.avg_pool(x, count_include_pad=include, **_windows(node, x))
+
+
+@onnx_op("LpPool", since=2)
+def lp_pool(node: OnnxNode, x: Value) -> Value:
+    return pf.lp_pool(x, p=float(node["p"]), **_windows(node, x))
+
+
+@onnx_op("GlobalLpPool", since=2)
+def global_lp_pool(node: OnnxNode, x: Value) -> Value:
+    return pf.global_lp_pool(x, float(node["p"]))
+
+
+@onnx_op("MaxUnpool")
+def max_unpool(node: OnnxNode, x: Value, indices: Value, shape: Value | None = None) -> Value:
+    """Without ``output_shape``: the size that the pool of these attributes came from."""
+    stride = node.get("strides") or [1] * (x.ndim - 2)
+    pads = node.get("pads") or [0] * (2 * (x.ndim - 2))
+    sizes = [
+        dims.add(dims.mul(dims.add(size, -1), step), kernel - low - high)
+        for size, step, kernel, low, high in zip(
+            x.dims[2:], stride, node["kernel_shape"], pads[: x.ndim - 2], pads[x.ndim - 2 :], strict=True
+        )
+    ]
+    made = pf.max_unpool(x, indices, sizes, whole=True)
+    if shape is None:
+        return made
+    wanted = node.sizes(shape)
+    after = [dims.add(size, dims.mul(have, -1)) for size, have in zip(wanted[2:], sizes, strict=True)]
+    return pf.pad(made, [(0, 0), (0, 0), *((0, size) for size in after)])

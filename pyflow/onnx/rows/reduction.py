@@ -7,8 +7,10 @@ from typing import Any
 
 import pyflow as pf
 from pyflow import dims
+from pyflow.errors import UnimplementedError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
+from pyflow.onnx.rows.shapes import size_value
 from pyflow.onnx.table import onnx_op
 from pyflow.ops.common import normalise_axis
 
@@ -48,12 +50,42 @@ def _by_attribute(function: Reduce) -> Any:
 
 def _by_input(function: Reduce) -> Any:
     def row(node: OnnxNode, x: Value, axes: Value | None = None) -> Value:
-        over = node.ints(axes, "the input 'axes'")
+        if axes is not None and node.content(axes) is None:
+            return _at_run_time(node, function, x, axes)
+        over = None if axes is None else node.ints(axes, "the input 'axes'")
         if not over and node["noop_with_empty_axes"]:
             return function(x, [], True)
         return function(x, over or None, bool(node["keepdims"]))
 
     return row
+
+
+def _at_run_time(node: OnnxNode, function: Reduce, x: Value, axes: Value) -> Value:
+    """Over axes that a run tells, of which the number is known: they are brought to the end by one gather."""
+    count = axes.dims[0] if axes.ndim == 1 else None
+    if not isinstance(count, int) or count > x.ndim:
+        raise UnimplementedError(f"how many axes are reduced is not known: {axes.type}")
+    order = pf.arange(x.ndim)
+    chosen = pf.any(pf.equal(pf.expand_dims(order, 1), pf.mod(pf.cast(axes, pf.int64), x.ndim)), 1)
+    places = pf.concat(
+        [
+            pf.reshape(pf.nonzero(pf.logical_not(chosen)), [x.ndim - count]),
+            pf.reshape(pf.nonzero(chosen), [count]),
+        ]
+    )
+    sizes = pf.shape(x)
+    strides = pf.stack([size_value(dims.product(x.dims[axis + 1 :])) for axis in range(x.ndim)])
+    index, flat, inner = pf.constant(0), pf.arange(dims.product(x.dims)), pf.constant(1)
+    for place in reversed(range(x.ndim)):
+        size = pf.gather(sizes, places[place])
+        at = pf.mod(pf.floor_divide(flat, pf.maximum(inner, 1)), pf.maximum(size, 1))
+        index = pf.add(index, pf.multiply(at, pf.gather(strides, places[place])))
+        inner = pf.multiply(inner, size)
+    moved = pf.gather(pf.reshape(x, [-1]), index)
+    kept = node.sizes(pf.gather(sizes, places[: x.ndim - count]))
+    last = node.sizes(pf.reshape(pf.prod(pf.gather(sizes, places[x.ndim - count :])), [1]))
+    result = function(pf.reshape(moved, [*kept, *last]), [x.ndim - count], False)
+    return pf.reshape(result, node.sizes(pf.where(chosen, 1, sizes))) if node["keepdims"] else result
 
 
 for _name, _function in REDUCE.items():

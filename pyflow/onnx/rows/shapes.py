@@ -213,7 +213,7 @@ def pad(node: OnnxNode, x: Value, pads: Value, value: Value | None = None, axes:
     over = node.ints(axes, "the input 'axes'")
     axes_of = range(x.ndim) if over is None else [normalise_axis(axis, x.ndim) for axis in over]
     number = 0 if value is None else pf.reshape(value, [])
-    return _pad(node, x, node.sizes(pads), number, axes_of)
+    return _pad(node, x, node.sizes(pads, -(2**31)), number, axes_of)
 
 
 def _pad(node: OnnxNode, x: Value, pads: Sequence[Size], value: Any, axes: Sequence[int]) -> Value:
