@@ -401,6 +401,10 @@ class Graph:
             self._once[full] = make()
         return self._once[full]
 
+    def late_names(self) -> tuple[str, ...]:
+        """The late symbols that its nodes mention and none of them defines: those of what a body stands in."""
+        return tuple(dict.fromkeys(name for node in self.nodes for name in node.late if name not in self.definers))
+
     def alias(self, name: str, value: Value) -> None:
         """Another name, any string, by which ``value`` can be fetched and fed."""
         self._aliases[name] = value

@@ -210,6 +210,8 @@ class _Writer:
         self.symbols: list[Symbol] = []
         self.symbol_index: dict[str, int] = {}
         self.out = bytearray()
+        self.plan = plan
+        self.late: dict[str, Symbol] | None = None
         self._plan(plan)
 
     def bytes(self) -> bytes:
@@ -252,10 +254,28 @@ class _Writer:
         self._list(step.floats, lambda value: self._pack("<d", value))
         self._list(step.programs, self._program)
         self._list(step.bodies, self._u32)
-        self._list(step.defines, lambda name: self._u32(self.symbol_index[name]))
+        self._list(step.defines, self._defined)
         self._pack("<?", step.fallible)
         self._str(step.text)
         self._str(step.origin)
+
+    def _defined(self, name: str) -> None:
+        if name not in self.symbol_index:
+            self._symbol(self._late().get(name) or Symbol(name, -(2**63), late=True))
+        self._u32(self.symbol_index[name])
+
+    def _late(self) -> dict[str, Symbol]:
+        """The late symbols in the sizes of steps and entries, by name: a step may define one before any names it."""
+        if self.late is None:
+            steps = [step for body in self.plan.bodies for step in body]
+            views = [view for step in steps for view in (*step.inputs, *step.outputs)]
+            sizes = [size for view in views for size in (*view.dims, *view.strides, view.offset)]
+            sizes += [size for step in steps for size in step.ints]
+            for entry in self.plan.entries:
+                sizes += [size for port in entry.outputs for size in port.view.dims]
+                sizes += [size for check in entry.checks for size in (check.left, check.right)]
+            self.late = {symbol.name: symbol for size in sizes for symbol in dims.symbols_of(size) if symbol.late}
+        return self.late
 
     def _program(self, program: Program) -> None:
         self._list(program.inputs, lambda dtype: self._pack("<B", dtype.code))

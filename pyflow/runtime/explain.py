@@ -108,11 +108,20 @@ class MemoryPlan:
     """The arena: temporaries and scratch."""
     scratch: int
     buffers: tuple[Mapping[str, Any], ...]
+    late: tuple[str, ...] = ()
+    """The steps, with their lines, whose results' sizes only the run tells: they take memory beside the arena then."""
 
     @classmethod
-    def of(cls, native: Mapping[str, Any]) -> MemoryPlan:
+    def of(cls, native: Mapping[str, Any], plan: Plan) -> MemoryPlan:
         rows: Sequence[Mapping[str, Any]] = native["buffers"]
-        return cls(int(native["peak"]), int(native["scratch"]), tuple(rows))
+        late = {row["buffer"] for row in rows if row["late"]}
+        steps = [
+            f"{step.kernel} ({step.origin})" if step.origin else step.kernel
+            for body in plan.bodies
+            for step in body
+            if any(view.buffer in late for view in step.outputs)
+        ]
+        return cls(int(native["peak"]), int(native["scratch"]), tuple(rows), tuple(steps))
 
     def __str__(self) -> str:
         table = Table(

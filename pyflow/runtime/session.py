@@ -26,6 +26,7 @@ from pyflow.runtime.config import RunOptions, SessionConfig, SessionStats
 from pyflow.runtime.executable import Executable, compile_fetches
 from pyflow.runtime.explain import Explanation, MemoryPlan, explain_plan
 from pyflow.runtime.observe import NumericsCheck, Seen, Trace, print_time
+from pyflow.runtime.saved_plan import joined, save_plan
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
@@ -219,7 +220,10 @@ class Session:
     def memory_plan(
         self, sizes: Mapping[str, int] | None = None, fetches: Any = None, feeds: Sequence[Value | str] | None = None
     ) -> MemoryPlan:
-        """What a run at ``sizes`` (symbol → number) takes, before it runs: peak bytes and a row per buffer."""
+        """What a run at ``sizes`` (symbol → number) takes, before it runs: peak bytes and a row per buffer.
+
+        What only the run tells is not in it: ``late`` lists the steps whose results take their memory then.
+        """
         executable = self._executable(fetches, feeds)
         numbers = dict(sizes or {})
         try:
@@ -228,7 +232,7 @@ class Session:
             raise InvalidArgumentError(
                 message("memory_plan", f"the size {missing} is not given", user_origin(), "pass sizes={name: number}")
             ) from None
-        return MemoryPlan.of(executable.run.memory_plan(shapes))
+        return MemoryPlan.of(executable.run.memory_plan(shapes), executable.compiled.plan)
 
     def _executable(self, fetches: Any, feeds: Sequence[Value | str] | None) -> Executable:
         if feeds is None:
@@ -237,6 +241,30 @@ class Session:
         keys = list(feeds)
         key = (fetching.key_of(fetches), *[k if type(k) is str else id(k) for k in keys])
         return self._cache.get(key) or self._compile(key, fetches, keys)
+
+    def save_plan(
+        self, path: str | os.PathLike[str], entries: Mapping[str, tuple[Sequence[Value | str], Any]] | None = None
+    ) -> None:
+        """Writes compiled plans, constants and the variables' values to one file, which libpyflow loads without Python.
+
+        entries: by name, (inputs, outputs): values or names to feed, and what to fetch, ops for their effect too.
+            Default: ``{"main": (graph.inputs, graph.outputs)}``. They share the variables.
+        Raises UnimplementedError listing every step that needs Python, and what ``run`` raises for the graph.
+        """
+        if entries is None:
+            entries = {"main": (self.graph.inputs, self.graph.outputs)}
+        if not entries:
+            raise InvalidArgumentError(message("save_plan", "expected at least one entry, got none", user_origin()))
+        made = {}
+        for name, (inputs, outputs) in entries.items():
+            made[name] = self._executable(tuple(outputs) if isinstance(outputs, list) else outputs, inputs)
+            if made[name].fetches.variables:
+                variable = made[name].fetches.variables[0]
+                what = f"entry {name!r} fetches the variable {variable.name}"
+                raise InvalidArgumentError(
+                    message("save_plan", what, user_origin(), "fetch variable.value(), or read it from the state")
+                )
+        save_plan(joined(self.graph, made), self.graph, self.state, path)
 
     def close(self) -> None:
         """Forgets plans and gives their memory back; the State stays."""
