@@ -21,7 +21,7 @@ from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, message
 
 MAGIC = b"PYFLPLAN"
-VERSION = 1
+VERSION = 2
 
 
 class Kind(IntEnum):
