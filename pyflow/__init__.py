@@ -45,15 +45,18 @@ from pyflow.dtypes import (
     variant,
 )
 from pyflow.dtypes import bool_ as bool
+from pyflow.flow import cond, map, scan, switch_case, while_loop
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
 from pyflow.ops.activation import *
 from pyflow.ops.adaptive import *
 from pyflow.ops.bitwise import *
+from pyflow.ops.complex import *
 from pyflow.ops.conv import *
 from pyflow.ops.conv_nd import *
 from pyflow.ops.creation import *
+from pyflow.ops.cumulative import *
 from pyflow.ops.debug import *
 from pyflow.ops.floating import *
 from pyflow.ops.indexing import *
@@ -67,9 +70,14 @@ from pyflow.ops.normalization import *
 from pyflow.ops.pool import *
 from pyflow.ops.pool_nd import *
 from pyflow.ops.random import *
+from pyflow.ops.rearrange import *
 from pyflow.ops.reduction import *
+from pyflow.ops.resize import *
+from pyflow.ops.sampling import *
 from pyflow.ops.shape import *
 from pyflow.ops.sizes import *
+from pyflow.ops import strings
+from pyflow.ops.sequences import *
 from pyflow.ops.slicing import *
 from pyflow.ops.sliding import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
@@ -83,6 +91,7 @@ from pyflow.ops.state import (
     set_random_seed,
     trainable_variables,
 )
+from pyflow.ops.statistics import *
 from pyflow.ops.trigonometry import *
 from pyflow.printer import parse_graph
 from pyflow.runtime.backends import get_include, list_backends, load_backend
@@ -123,6 +132,7 @@ __all__ = [
     "bool_",
     "complex64",
     "complex128",
+    "cond",
     "constant",
     "control_dependencies",
     "data",
@@ -152,6 +162,7 @@ __all__ = [
     "list_backends",
     "load_backend",
     "load_graph",
+    "map",
     "name_scope",
     "no_op",
     "optim",
@@ -159,8 +170,11 @@ __all__ = [
     "placeholder",
     "placeholder_with_default",
     "reset_default_graph",
+    "scan",
     "set_random_seed",
     "string",
+    "strings",
+    "switch_case",
     "train",
     "trainable_variables",
     "uint2",
@@ -170,5 +184,6 @@ __all__ = [
     "uint32",
     "uint64",
     "variant",
+    "while_loop",
 ]
 __all__ += ops.NAMES

@@ -8,9 +8,11 @@ PUBLIC = (
     "activation",
     "adaptive",
     "bitwise",
+    "complex",
     "conv",
     "conv_nd",
     "creation",
+    "cumulative",
     "debug",
     "floating",
     "indexing",
@@ -24,19 +26,27 @@ PUBLIC = (
     "pool",
     "pool_nd",
     "random",
+    "rearrange",
     "reduction",
+    "resize",
+    "sampling",
     "shape",
     "sizes",
     "slicing",
     "sliding",
+    "sequences",
     "special",
+    "statistics",
     "trigonometry",
 )
 """Modules whose ``__all__`` users see."""
-INTERNAL = ("fused", "packed", "transfer")
+INTERNAL = ("fused", "narrowed", "packed", "rows", "transfer")
 """Modules of ops that only passes make."""
 
-for _module in (*INTERNAL, "sources", "state"):
+NAMESPACES = ("strings",)
+"""Modules that are users' namespaces by themselves."""
+
+for _module in (*INTERNAL, *NAMESPACES, "sources", "state"):
     import_module(f"{__name__}.{_module}")
 
 NAMES = tuple(name for module in PUBLIC for name in import_module(f"{__name__}.{module}").__all__)

@@ -43,9 +43,9 @@ _constant = define(
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
     """A value fixed in the graph.
 
-    ``value``: a number, text, nested lists of them, or an array (copied). Python floats and lists of them become float32 and ints
-    int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is neither numeric nor text,
-    or a dtype that does not hold the value.
+    ``value``: a number, text, nested lists of them, or an array (copied). Python floats and lists of them become
+    float32 and ints int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is
+    neither numeric nor text, or a dtype that does not hold the value.
     """
     try:
         array = np.array(value, order="C")
