@@ -1,4 +1,4 @@
-"""Builds pyflow._core: core and bindings once, every kernel file once per ISA, only what changed.
+"""Builds pyflow._core and libpyflow: core and bindings once, every kernel file once per ISA, only what changed.
 
 PYFLOW_SANITIZE=address,undefined or =thread adds the sanitizers (-O1 -g, and only ISAS_WHEN_SANITIZING);
 PYFLOW_BUILD_DEBUG=1 builds with -O1 -g; MAX_JOBS sets the number of compilers that run at once; CXX names the compiler.
@@ -65,6 +65,11 @@ def plain_sources() -> list[Path]:
     return [path for folder in folders for path in sorted((SOURCE / folder).glob("*.cpp")) if path not in kernels]
 
 
+def library_sources() -> list[Path]:
+    """The C API, which libpyflow has beside what it shares with the extension."""
+    return sorted((SOURCE / "capi").glob("*.cpp"))
+
+
 def sanitizers() -> list[str]:
     names = os.environ.get("PYFLOW_SANITIZE", "")
     return [f"-fsanitize={names}", "-fno-omit-frame-pointer"] if names else []
@@ -80,7 +85,7 @@ def isas() -> dict[str, list[str]]:
     return {name: ISAS[name] for name in names}
 
 
-def units(build: Path) -> list[Unit]:
+def units(build: Path, version: str) -> list[Unit]:
     import pybind11
 
     shared = [*COMMON, *optimisation(), *sanitizers(), f"-I{SOURCE}", f"-I{SOURCE / 'include'}"]
@@ -91,8 +96,9 @@ def units(build: Path) -> list[Unit]:
         for source in kernel_sources():
             flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}")
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
-    for source in plain_sources():
-        flags = ("-std=c++20", *shared, *(python if source.parent.name == "python" else ()))
+    extra = {"python": python, "capi": [f'-DPYFLOW_VERSION="{version}"']}
+    for source in (*plain_sources(), *library_sources()):
+        flags = ("-std=c++20", *shared, *extra.get(source.parent.name, ()))
         result.append(Unit(source, build / "plain" / source.relative_to(SOURCE).with_suffix(".o"), flags))
     return result
 
@@ -141,33 +147,72 @@ def compile_unit(unit: Unit) -> bool:
     return run(unit.object, command)
 
 
-def build_library(all_units: list[Unit], library: Path) -> None:
-    """Compiles what is not current, all of it even if one fails, and links."""
+def compile_all(all_units: list[Unit]) -> None:
+    """Compiles what is not current, all of it even if one fails."""
     jobs = int(os.environ.get("MAX_JOBS", "0")) or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(jobs) as pool:
         made = list(pool.map(compile_unit, all_units))
     failed = [str(unit.source) for unit, good in zip(all_units, made, strict=True) if not good]
     if failed:
         raise CompileError("cannot compile " + ", ".join(dict.fromkeys(failed)))
-    objects = [unit.object for unit in all_units]
-    command = [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects)]
+
+
+def link(library: Path, command: list[str], objects: list[Path]) -> None:
     if not is_current(library, command, objects):
         print("linking", library, flush=True)
         if not run(library, command):
             raise CompileError(f"cannot link {library}")
 
 
+def link_extension(all_units: list[Unit], library: Path) -> None:
+    """The module: everything but the C API."""
+    objects = [unit.object for unit in all_units if unit.source.parent.name != "capi"]
+    link(library, [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects)], objects)
+
+
+def link_libpyflow(all_units: list[Unit], folder: Path) -> list[Path]:
+    """The shared library, which holds its own C++ runtime and exports one symbol, and the static one."""
+    objects = [unit.object for unit in all_units if unit.source.parent.name != "python"]
+    shared = folder / "libpyflow.so.0"
+    exports = SOURCE / "capi/exports.map"
+    runtime = [] if sanitizers() else ["-static-libstdc++", "-static-libgcc"]
+    options = ["-shared", "-pthread", "-Wl,-soname,libpyflow.so.0", f"-Wl,--version-script={exports}", "-Wl,-z,defs"]
+    link(shared, [*compiler(), *options, *sanitizers(), *runtime, *map(str, objects), "-ldl"], [*objects, exports])
+    static = folder / "libpyflow.a"
+    if not is_current(static, ["ar", *map(str, objects)], objects):
+        static.unlink(missing_ok=True)
+        subprocess.run(["ar", "qcsD", str(static), *map(str, objects)], cwd=ROOT, check=True)
+        static.with_suffix(".command").write_text(shlex.join(["ar", *map(str, objects)]))
+    return [shared, static]
+
+
+def place(source: Path, target: Path) -> None:
+    """Copies under another name first, so that whoever has ``target`` open keeps what it was."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    shutil.copy2(source, partial)
+    partial.replace(target)
+
+
 class BuildExtension(build_ext):
     def build_extension(self, extension: Extension) -> None:
         os.chdir(ROOT)
         build = Path("build") / "-".join(["objects", *os.environ.get("PYFLOW_SANITIZE", "").split(",")]).rstrip("-")
+        all_units = units(build, self.distribution.get_version())
+        compile_all(all_units)
         library = build / "_core.so"
-        build_library(units(build), library)
+        link_extension(all_units, library)
         target = Path(self.get_ext_fullpath(extension.name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copy2(library, partial)
-        partial.replace(target)
+        place(library, target)
+        for made in link_libpyflow(all_units, build):
+            place(made, target.parent / "lib" / made.name)
+        # What -lpyflow finds: a linker script, since a wheel holds no links.
+        (target.parent / "lib" / "libpyflow.so").write_text("INPUT(libpyflow.so.0)\n")
+
+    def copy_extensions_to_source(self) -> None:
+        super().copy_extensions_to_source()
+        for made in sorted((Path(self.build_lib) / "pyflow/lib").iterdir()):
+            place(made, ROOT / "pyflow/lib" / made.name)
 
 
 class BuildPython(build_py):

@@ -16,7 +16,7 @@ CPP = sorted(path for ending in ("*.h", "*.cpp", "*.def") for path in (ROOT / "c
 
 # room: what its files may import besides the room itself. A room is a file or folder of pyflow/.
 DECLARE = {"dims", "dtypes", "errors", "objects"}
-GRAPH = DECLARE | {"apply", "graph", "opdef", "operators"}
+GRAPH = DECLARE | {"apply", "body", "graph", "opdef", "operators"}
 PASSES = GRAPH | {"check", "interpret", "knobs", "ops", "plan", "printer", "region", "rewrite", "target", "views"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "apply": DECLARE | {"graph", "opdef"},
     "plan": {"dims", "dtypes", "errors"},
     "views": {"dims", "dtypes", "plan"},
+    "entries": {"errors", "plan"},
     "region": GRAPH,
     "interpret": GRAPH | {"region"},
     "ops": GRAPH | {"interpret", "plan", "region", "views"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "target": GRAPH | {"interpret", "plan"},
     "passes": PASSES | {"algebra"},
     "container": DECLARE,
-    "runtime": PASSES | {"_core", "container", "passes"},
+    "runtime": PASSES | {"_core", "container", "entries", "passes"},
     "optim": GRAPH | {"gradients", "ops"},
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},
@@ -63,7 +64,9 @@ LATE: dict[tuple[str, str], str] = {
     ("cli", "_core"): "doctor",
     ("cli", "knobs"): "doctor",
     ("cli", "demo"): "demo",
-    ("cli", "runtime"): "run, inspect, verify",
+    ("cli", "runtime"): "run, inspect, verify, bench",
+    ("cli", "onnx"): "models in ONNX files",
+    ("cli", "dims"): "sizes of inputs made by chance",
 }
 PASS_IMPORTS = {("schedule", "lowering"): "its first half"}
 
@@ -190,6 +193,7 @@ MAY_INCLUDE: dict[str, tuple[str, ...]] = {
     "kernels": (*INCLUDES, "kernels/"),
     "backends/cpu": (*INCLUDES, "backends/cpu/", "kernels/", "core/dtype.h", "core/status.h", "core/threads.h"),
     "backends/null": (*INCLUDES, "backends/null/", "kernels/", "core/dtype.h", "core/status.h", "core/threads.h"),
+    "capi": (*INCLUDES, "capi/", "core/"),
     "python": (*INCLUDES, "python/", "core/"),
 }
 # The one file, of each folder, that sees more: it joins two sides.
