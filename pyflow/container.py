@@ -19,9 +19,7 @@ from pyflow import dtypes
 from pyflow.errors import DataLossError, FailedPreconditionError, NotFoundError, message
 
 VERSION = 2
-_STORED = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64".split()
-)
+_STORED = {dtype.name for dtype in dtypes.ALL if not dtype.storage_only} - {"complex128"}
 """What safetensors has a name for."""
 _DIGEST = "pyflow.digest"
 _NO_DIGEST = "0" * 64
