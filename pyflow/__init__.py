@@ -49,9 +49,11 @@ from pyflow.flow import cond, map, scan, switch_case, while_loop
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
+from pyflow.ops import strings
 from pyflow.ops.activation import *
 from pyflow.ops.adaptive import *
 from pyflow.ops.bitwise import *
+from pyflow.ops.callback import *
 from pyflow.ops.complex import *
 from pyflow.ops.conv import *
 from pyflow.ops.conv_nd import *
@@ -73,13 +75,15 @@ from pyflow.ops.random import *
 from pyflow.ops.rearrange import *
 from pyflow.ops.reduction import *
 from pyflow.ops.resize import *
+from pyflow.ops.roi import *
 from pyflow.ops.sampling import *
+from pyflow.ops.scatter import *
+from pyflow.ops.sequences import *
 from pyflow.ops.shape import *
 from pyflow.ops.sizes import *
-from pyflow.ops import strings
-from pyflow.ops.sequences import *
 from pyflow.ops.slicing import *
 from pyflow.ops.sliding import *
+from pyflow.ops.sorting import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
 from pyflow.ops.special import *
 from pyflow.ops.state import (

@@ -47,8 +47,8 @@ _DEFAULTS = {"stride": None, "padding": (0,), "dilation": (1,), "ceil_mode": Fal
 _DOC = """
 
     x: [N, C, *sizes], or with a channels-last ``data_format`` ("NWC", "NHWC", "NDHWC", "N*C") [N, *sizes, C]; the
-        result likewise, of x's dtype. kernel, stride, dilation: an int, or one per spatial axis; stride is by default the
-        kernel. padding: as for :func:`pyflow.conv`.
+        result likewise, of x's dtype. kernel, stride, dilation: an int, or one per spatial axis; stride is by default
+        the kernel. padding: as for :func:`pyflow.conv`.
     ceil_mode: a window that the end cuts off counts too, if it does not start in the padding after.
     """
 

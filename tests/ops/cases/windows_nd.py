@@ -53,9 +53,9 @@ CASES = [
     referred("sliding_windows", _NCHW, axes=(2, 1), kernel=(2, 2), stride=(2, 1)),
     referred("unfold", _NCHW, kernel=(3, 2), dilation=(1, 2), padding=1, stride=2),
     referred("unfold", _NCDHW, kernel=2),
-    referred(pf.fold, normal(2, 12, 12, dtype=F64), output_size=(5, 6), kernel=(2, 3)),
+    referred(pf.fold, normal(2, 12, 16, dtype=F64), output_size=(5, 6), kernel=(2, 3)),
     referred(
-        pf.fold, normal(2, 12, 12, dtype=F64), output_size=(5, 6), kernel=(2, 3), padding=1, stride=(2, 2), dilation=1
+        pf.fold, normal(2, 12, 9, dtype=F64), output_size=(5, 6), kernel=(2, 3), padding=1, stride=(2, 2), dilation=1
     ),
     *(
         Case(
