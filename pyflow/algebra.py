@@ -16,9 +16,10 @@ DEEPEST = 8
 
 
 def number(value: Value) -> float | None:
-    """What a constant of one element holds."""
+    """What a real constant of one element holds."""
     held = constant_array(value)
-    return float(held.reshape(-1)[0]) if held is not None and held.size == 1 else None
+    one = held is not None and held.size == 1 and value.dtype.kind in "biuf"
+    return float(held.reshape(-1)[0]) if one else None
 
 
 def is_op(value: Value, *names: str) -> bool:

@@ -79,7 +79,9 @@ def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
         return dtype
     if dtypes.float32 in kinds and dtypes.int64 not in kinds and dtype.kind in "biu" and not dtype.storage_only:
         return dtypes.float32 if dtype.kind == "b" else dtypes.float64
-    if dtypes.int64 in kinds and dtype.kind in "bi" and not dtype.storage_only:
+    if dtypes.uint64 in kinds and dtype.kind == "u" and not dtype.storage_only:
+        return dtypes.uint64
+    if dtypes.int64 in kinds and dtype.kind in "biu" and not dtype.storage_only:
         return dtypes.int64
     names = ", ".join(sorted(d.name for d in kinds))
     raise DTypeError(f"expected {names}, got {dtype}")

@@ -44,6 +44,11 @@ class DType:
         return self.kind == "f"
 
     @property
+    def is_inexact(self) -> bool:
+        """Floating or complex: gradients flow."""
+        return self.kind in "fc"
+
+    @property
     def is_integer(self) -> bool:
         return self.kind in "iu"
 
@@ -188,7 +193,7 @@ def _to_odd_float32(array: np.ndarray) -> np.ndarray:
     """float64 or integers as float32; what is not exact gets an odd last bit, so that rounding the result to a narrower
     float is as if it were rounded once."""
     if array.dtype.kind in "iu":
-        size = np.abs(array).astype(np.uint64) if array.dtype.kind == "i" else array.astype(np.uint64)
+        size = np.abs(array.astype(np.int64)).astype(np.uint64) if array.dtype.kind == "i" else array.astype(np.uint64)
         long = size >> np.uint64(53) != 0
         sticky = (size & ~np.uint64(0x7FF)) | np.where(size & np.uint64(0x7FF), np.uint64(0x800), np.uint64(0))
         array = np.where(long, sticky, size).astype(np.float64) * np.where(array < 0, -1.0, 1.0)

@@ -21,7 +21,8 @@ def gradients(
 ) -> list[Value | None]:
     """The gradient of ``sum(ys)`` by each of ``xs``; None where ``ys`` does not depend on it.
 
-    ys, xs: a value (or variable) or a list of them, floating. The gradient by a variable is that by all its reads.
+    ys, xs: a value (or variable) or a list of them, floating or complex (as in PyTorch, a complex gradient is
+    ``dL/dreal + i dL/dimag``; a complex y needs its ``grad_ys``). The gradient by a variable is that by all its reads.
     grad_ys: one value per y, of its shape: what flows in (default: ones).
     stop_gradients: values to treat as constants.
     Raises UnimplementedError, naming op and line, where an op on the way has no gradient.
@@ -36,8 +37,12 @@ def gradients(
             raise DTypeError(message("gradients", what, user_origin()))
     outputs = [y if isinstance(y, Value) else convert(y) for y in targets]
     for value in (*outputs, *sources):
-        if not value.dtype.is_floating:
+        if not value.dtype.is_inexact:
             raise DTypeError(message("gradients", f"{value.name}: {value.type} is not floating", user_origin()))
+    for value in outputs:
+        if grad_ys is None and not value.dtype.is_floating:
+            what = f"{value.name}: {value.type} is complex: it has no gradient of its own"
+            raise DTypeError(message("gradients", what, user_origin(), "give grad_ys, or make it real first (pf.abs)"))
     graph = outputs[0].graph or get_default_graph()
     wanted = {value for x in sources for value in _reads(graph, x)}
     stopped = set(stop_gradients or ())
@@ -147,8 +152,8 @@ def _composed(graph: Graph, node: Node, arrived: Sequence[Value | None]) -> list
     flowing: dict[Value, list[Value]] = {}
     results = made if isinstance(made, tuple) else (made,)
     for value, gradient in zip(results, arrived, strict=True):
-        if gradient is not None and value.dtype.is_floating:
+        if gradient is not None and value.dtype.is_inexact:
             flowing.setdefault(value, []).append(gradient)
-    wanted = {value for value in node.inputs if value.dtype.is_floating}
+    wanted = {value for value in node.inputs if value.dtype.is_inexact}
     _propagate(graph, results, wanted, set(), flowing, node.inputs)
     return [_total([flowing.pop(value)]) if value in flowing else None for value in node.inputs]

@@ -22,8 +22,7 @@ constexpr int32_t kMaxProgramOperands = 32;
 // What went wrong in a run, or-ed together; 0 is fine.
 enum Fault : uint32_t {
   kFaultDivision = 1,  // integer division or remainder by zero
-  kFaultCast = 2,      // float to integer: NaN or out of range
-  kFaultPower = 4,     // integer raised to a negative integer
+  kFaultPower = 2,     // integer raised to a negative integer
 };
 
 // Non-zero if every instruction has a tile operation for its dtypes; else a reason in `why`.

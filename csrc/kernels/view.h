@@ -31,6 +31,11 @@ static inline int64_t element_size(int32_t dtype) {
   return 0;
 }
 
+// The largest element, for what only moves it.
+struct Bytes16 {
+  uint64_t halves[2];
+};
+
 static inline const char* dtype_name(int32_t dtype) {
   switch (dtype) {
 #define PF_ROW(name, code, bits) \

@@ -17,6 +17,7 @@ from pyflow.graph import Node, Value
 from pyflow.opdef import (
     ANY,
     BOOL,
+    COMPLEX,
     FLOATS,
     INTEGERS,
     NUMERIC,
@@ -27,6 +28,7 @@ from pyflow.opdef import (
     define,
     same_types,
 )
+from pyflow.ops.complex_rules import in_parts
 
 _KINDS = {
     FLOATS: "floating",
@@ -78,6 +80,7 @@ def elementwise(
     doc: str,
     dtypes: frozenset[DType] = NUMERIC,
     predicate: bool = False,
+    in_complex: Callable[..., Value] | None = None,
     facts: Facts = Facts(),  # noqa: B008
     content: Callable[..., Size | None] | None = None,
     fallible: bool | Callable[[Node], bool] = False,
@@ -86,13 +89,16 @@ def elementwise(
     """Defines an element-wise op in one row.
 
     inputs: ``"x, y"``: all of one dtype, one of ``dtypes`` (``"condition:bool, x, y"`` where one differs).
-    scalar: its row in scalar_ops.def. predicate: the result is bool. content: from known sizes to a known size.
+    scalar: its row in scalar_ops.def. predicate: the result is bool. in_complex: how it is composed for
+    complex numbers, which it then takes too (complex_rules.py). content: from known sizes to a known size.
     doc: what it computes; shapes, dtypes and gradient are added.
     """
+    kinds = dtypes if in_complex is None else dtypes | COMPLEX
     return define(
         name,
         inputs,
-        kinds={"T": dtypes},
+        kinds={"T": kinds},
+        expand=None if in_complex is None else in_parts(in_complex),
         infer=bool_types if predicate else same_types,
         ref=quiet(ref),
         vjp=vjp,
@@ -101,18 +107,19 @@ def elementwise(
         content=None if content is None else elementwise_content(content),
         fallible=fallible,
         onnx=onnx,
-        doc=_described(doc, inputs, dtypes, predicate, vjp),
+        doc=_described(doc, inputs, kinds, predicate, vjp),
     )
 
 
 def _described(doc: str, inputs: str, dtypes: frozenset[DType], predicate: bool, vjp: Any) -> str:
     count = inputs.count(",") + 1
     shape = "``x``: any shape." if count == 1 else "The inputs broadcast together; shapes that do not raise."
+    kind = _KINDS.get(dtypes - COMPLEX, "any") + (" or complex" if dtypes & COMPLEX else "")
     result = "bool" if predicate else "of the inputs' dtype" if count > 1 else "of the same shape and dtype"
     flow = "\n\nNo gradient flows through it." if vjp is no_gradient else ""
-    if dtypes == FLOATS:
+    if dtypes - COMPLEX == FLOATS:
         result += "; integers are converted to float64 first"
-    return f"{doc}\n\n{shape} dtype: {_KINDS.get(dtypes, 'any')}; the result is {result}.{flow}"
+    return f"{doc}\n\n{shape} dtype: {kind}; the result is {result}.{flow}"
 
 
 def composed(

@@ -14,8 +14,9 @@ from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Value
-from pyflow.opdef import DTYPE, EVERY, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
+from pyflow.opdef import ANY, COMPLEX, DTYPE, EVERY, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axis
+from pyflow.ops.complex_rules import in_parts
 from pyflow.ops.shape import expand_dims, reshape
 from pyflow.ops.sizes import LENGTH, as_size, sizes
 from pyflow.ops.sources import TRACKED_LIMIT
@@ -143,7 +144,8 @@ nonzero = define(
     "x:T",
     attrs={"count": SIZE.optional()},
     defaults={"count": None},
-    kinds={"T": EVERY},
+    kinds={"T": ANY | COMPLEX},
+    expand=in_parts(lambda x, count: call("nonzero", x != 0, count)),
     canonical=_nonzero_canonical,
     infer=lambda x, count: TensorType(dtypes.int64, (x.ndim, count)),
     ref=lambda x, count=None: np.stack(np.nonzero(x)).astype(np.int64),

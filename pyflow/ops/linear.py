@@ -11,8 +11,10 @@ from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
-from pyflow.opdef import FUNCTIONS, NUMERIC, Lowering, TensorType, call, define
+from pyflow.opdef import COMPLEX, FUNCTIONS, NUMERIC, Lowering, TensorType, call, define
+from pyflow.ops import complex_rules
 from pyflow.ops.common import ndim_of, quiet, sum_to
+from pyflow.ops.complex_rules import conjugate, in_parts
 from pyflow.ops.sizes import differ, equal_check
 from pyflow.plan import View
 
@@ -52,10 +54,11 @@ def _rows(value: Value) -> Value:
 
 def _vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
     x, y = node.inputs
-    by_x = sum_to(call("matmul", gradient, _transposed(y)), x)
+    left, right = conjugate(x), conjugate(y)
+    by_x = sum_to(call("matmul", gradient, _transposed(right)), x)
     if y.ndim == 2 and x.ndim > 2:
-        return by_x, call("matmul", _transposed(_rows(x)), _rows(gradient))
-    return by_x, sum_to(call("matmul", _transposed(x), gradient), y)
+        return by_x, call("matmul", _transposed(_rows(left)), _rows(gradient))
+    return by_x, sum_to(call("matmul", _transposed(left), gradient), y)
 
 
 def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
@@ -67,10 +70,11 @@ def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> L
 _matmul = define(
     "matmul",
     "x:T, y:T",
-    kinds={"T": NUMERIC},
+    kinds={"T": NUMERIC | COMPLEX},
     infer=_infer,
     checks=_checks,
     ref=quiet(np.matmul),
+    expand=in_parts(complex_rules.matmul),
     vjp=_vjp,
     lower=_lower,
     epilogue=True,
@@ -81,10 +85,10 @@ _matmul = define(
 def matmul(x: Any, y: Any, *, name: str | None = None) -> Value:
     """The matrix product, NumPy's ``x @ y``.
 
-    x: ``[..., M, K]``, y: ``[..., K, N]``, numeric, of one dtype; the axes before the last two broadcast. The result is
-    ``[..., M, N]`` of their dtype; integers wrap. A 1-d ``x`` is one row, a 1-d ``y`` one column, and that axis is not
-    in the result. An element is summed in one chain over K. Raises InvalidArgumentError if K differs or an operand is
-    0-d.
+    x: ``[..., M, K]``, y: ``[..., K, N]``, numeric or complex, of one dtype; the axes before the last two broadcast.
+    The result is ``[..., M, N]`` of their dtype; integers wrap. A 1-d ``x`` is one row, a 1-d ``y`` one column, and
+    that axis is not in the result. An element is summed in one chain over K. Raises InvalidArgumentError if K differs
+    or an operand is 0-d.
     """
     row, column = ndim_of(x), ndim_of(y)
     if not row or not column:

@@ -9,6 +9,7 @@ import numpy as np
 from pyflow.dtypes import string
 from pyflow.graph import Node, Value
 from pyflow.opdef import ANY, BOOL, EVERY, FLOATS, Facts, TensorType, broadcast_dims, call, define
+from pyflow.ops import complex_rules
 from pyflow.ops.common import elementwise, no_gradient, quiet, sum_to, zeros_where
 
 __all__ = [
@@ -33,7 +34,7 @@ COMPARED = ANY | {string}
 """What is equal or not; texts have no order."""
 
 
-def _compare(name: str, sign: str, onnx: str = "", symmetric: bool = False) -> Any:
+def _compare(name: str, sign: str, onnx: str = "", symmetric: bool = False, joined: str = "") -> Any:
     return elementwise(
         name,
         "x, y",
@@ -42,14 +43,15 @@ def _compare(name: str, sign: str, onnx: str = "", symmetric: bool = False) -> A
         vjp=no_gradient,
         dtypes=COMPARED if symmetric else ANY,
         predicate=True,
+        in_complex=complex_rules.both(name, joined) if joined else None,
         facts=Facts(commutative=COMPARED if symmetric else frozenset()),
         onnx=onnx,
         doc=f"``x {sign} y``; {'True' if sign == '!=' else 'False'} where either is NaN.",
     )
 
 
-equal = _compare("equal", "==", "Equal", symmetric=True)
-not_equal = _compare("not_equal", "!=", symmetric=True)
+equal = _compare("equal", "==", "Equal", symmetric=True, joined="logical_and")
+not_equal = _compare("not_equal", "!=", symmetric=True, joined="logical_or")
 less = _compare("less", "<", "Less")
 less_equal = _compare("less_equal", "<=", "LessOrEqual")
 greater = _compare("greater", ">", "Greater")
@@ -92,7 +94,7 @@ logical_xor = _logical(
 logical_not = _logical("logical_not", "True where ``x`` is False.", Facts(involution=BOOL), "Not")
 
 
-def _special(name: str, doc: str, onnx: str = "") -> Any:
+def _special(name: str, doc: str, joined: str, onnx: str = "") -> Any:
     return elementwise(
         name,
         "x",
@@ -101,14 +103,15 @@ def _special(name: str, doc: str, onnx: str = "") -> Any:
         vjp=no_gradient,
         dtypes=FLOATS,
         predicate=True,
+        in_complex=complex_rules.both(name, joined),
         onnx=onnx,
         doc=doc,
     )
 
 
-isnan = _special("isnan", "True where ``x`` is not a number.", "IsNaN")
-isinf = _special("isinf", "True where ``x`` is plus or minus infinity.", "IsInf")
-isfinite = _special("isfinite", "True where ``x`` is neither NaN nor infinite.")
+isnan = _special("isnan", "True where ``x`` is not a number.", "logical_or", "IsNaN")
+isinf = _special("isinf", "True where ``x`` is plus or minus infinity.", "logical_or", "IsInf")
+isfinite = _special("isfinite", "True where ``x`` is neither NaN nor infinite.", "logical_and")
 
 
 def _where_vjp(node: Node, gradient: Value) -> tuple[None, Value, Value]:

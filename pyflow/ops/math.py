@@ -8,12 +8,28 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims
+from pyflow.apply import convert
 from pyflow.dims import Size
-from pyflow.dtypes import DType, as_dtype, converted
+from pyflow.dtypes import DType, as_dtype, converted, real_dtype
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, DTYPE, EVERY, FLOATS, FUNCTIONS, INTEGERS, NUMERIC, Facts, TensorType, call, define
-from pyflow.ops.common import constant_array, elementwise, in_float64, in_range, no_gradient, sum_to, zeros_where
+from pyflow.opdef import (
+    ANY,
+    COMPLEX,
+    DTYPE,
+    EVERY,
+    FLOATS,
+    FUNCTIONS,
+    INTEGERS,
+    NUMERIC,
+    Facts,
+    TensorType,
+    call,
+    define,
+)
+from pyflow.ops import complex_rules
+from pyflow.ops.common import constant_array, elementwise, in_float64, in_range, no_gradient, quiet, sum_to, zeros_where
+from pyflow.ops.complex_rules import conjugate, in_parts, is_complex
 
 __all__ = [
     "abs",
@@ -97,13 +113,13 @@ def _by_nonzero(function: Any) -> Any:
 
 def _multiply_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
     x, y = node.inputs
-    return sum_to(gradient * y, x), sum_to(gradient * x, y)
+    return sum_to(gradient * conjugate(y), x), sum_to(gradient * conjugate(x), y)
 
 
 def _divide_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
     x, y = node.inputs
-    scaled = gradient / y
-    return sum_to(scaled, x), sum_to(-scaled * node.outputs[0], y)
+    scaled = gradient / conjugate(y)
+    return sum_to(scaled, x), sum_to(-scaled * conjugate(node.outputs[0]), y)
 
 
 def _mod_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
@@ -111,8 +127,19 @@ def _mod_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
     return sum_to(gradient, x), sum_to(-gradient * (x // y), y)
 
 
+def _complex_pow_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
+    x, y = node.inputs
+    by_base = y * call("pow", x, y - 1)
+    nothing = x == 0
+    logarithm = call("where", nothing, 0, call("log", call("where", nothing, 1, x)))
+    by_exponent = node.outputs[0] * logarithm
+    return sum_to(gradient * conjugate(by_base), x), sum_to(gradient * conjugate(by_exponent), y)
+
+
 def _pow_vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
     x, y = node.inputs
+    if is_complex(x):
+        return _complex_pow_vjp(node, gradient)
     one_less = call("where", y == 0, 1, y) - 1
     by_base = gradient * y * call("pow", x, one_less)
     positive = x > 0
@@ -138,6 +165,7 @@ add = elementwise(
     facts=Facts(commutative=NUMERIC, identity=((0, INTEGERS), (-0.0, FLOATS))),
     content=dims.add,
     onnx="Add",
+    in_complex=complex_rules.each_part("add"),
     doc="``x + y``; integers wrap.",
 )
 
@@ -150,6 +178,7 @@ subtract = elementwise(
     facts=Facts(identity=((0, NUMERIC),)),
     content=lambda x, y: dims.add(x, dims.mul(y, -1)),
     onnx="Sub",
+    in_complex=complex_rules.each_part("subtract"),
     doc="``x - y``; integers wrap.",
 )
 
@@ -162,6 +191,7 @@ multiply = elementwise(
     facts=Facts(commutative=NUMERIC, identity=((1, NUMERIC),), absorbing=((0, INTEGERS),)),
     content=dims.mul,
     onnx="Mul",
+    in_complex=complex_rules.multiply,
     doc="``x * y``; integers wrap.",
 )
 
@@ -174,6 +204,7 @@ divide = elementwise(
     dtypes=FLOATS,
     facts=Facts(identity=((1, FLOATS),)),
     onnx="Div",
+    in_complex=complex_rules.divide,
     doc="``x / y``, the true quotient.",
 )
 
@@ -214,6 +245,7 @@ pow = elementwise(
     facts=Facts(identity=((1, NUMERIC),)),
     fallible=_exponent_may_be_negative,
     onnx="Pow",
+    in_complex=complex_rules.pow,
     doc="""``x ** y``; integers wrap.
 
     The gradient by ``y`` is taken as 0 where ``x <= 0``. A run raises InvalidArgumentError for an integer raised to a
@@ -294,7 +326,7 @@ def _unary(name: str, derivative: Any, doc: str, **row: Any) -> Any:
     """A unary op; ``derivative(x, y)`` is that of its result y by its input x, None where it is zero."""
 
     def vjp(node: Node, gradient: Value) -> tuple[Value]:
-        return (gradient * derivative(node.inputs[0], node.outputs[0]),)
+        return (gradient * conjugate(derivative(node.inputs[0], node.outputs[0])),)
 
     settings = {"scalar": name, "ref": getattr(np, name, None), "dtypes": FLOATS, **row}
     return elementwise(name, "x", vjp=no_gradient if derivative is None else vjp, doc=doc, **settings)
@@ -309,15 +341,34 @@ negative = elementwise(
     facts=Facts(involution=NUMERIC),
     content=lambda x: dims.mul(x, -1),
     onnx="Neg",
+    in_complex=complex_rules.each_part("negative"),
     doc="``-x``.",
 )
-abs = _unary(
+
+
+def _abs_vjp(node: Node, gradient: Value) -> tuple[Value]:
+    x, y = node.inputs[0], node.outputs[0]
+    if not is_complex(x):
+        return (gradient * call("sign", x),)
+    a, b = complex_rules.parts(x)
+    scale = call("where", y == 0, 0, gradient / call("where", y == 0, 1, y))
+    return (complex_rules.join(a * scale, b * scale),)
+
+
+abs = define(
     "abs",
-    lambda x, y: call("sign", x),
-    "``|x|``; its gradient at 0 is 0.",
-    dtypes=NUMERIC,
+    "x:T",
+    kinds={"T": NUMERIC | COMPLEX},
+    infer=lambda x: TensorType(real_dtype(x.dtype), x.dims),
+    ref=quiet(np.abs),
+    vjp=_abs_vjp,
+    scalar="abs",
+    expand=in_parts(complex_rules.magnitude),
     facts=Facts(idempotent=NUMERIC),
     onnx="Abs",
+    doc="""``|x|``; its gradient at 0 is 0.
+
+    ``x``: any shape, numeric or complex; the result is of the same shape and dtype, for complex numbers real.""",
 )
 sign = _unary(
     "sign",
@@ -327,17 +378,35 @@ sign = _unary(
     facts=Facts(idempotent=NUMERIC),
     onnx="Sign",
 )
-square = _unary("square", lambda x, y: x * 2, "``x * x``; integers wrap.", dtypes=NUMERIC)
-sqrt = _unary("sqrt", lambda x, y: 0.5 / y, "The square root; NaN below 0.", onnx="Sqrt")
+square = _unary(
+    "square", lambda x, y: x * 2, "``x * x``; integers wrap.", dtypes=NUMERIC, in_complex=complex_rules.square
+)
+sqrt = _unary("sqrt", lambda x, y: 0.5 / y, "The square root; NaN below 0.", onnx="Sqrt", in_complex=complex_rules.sqrt)
 rsqrt = _unary("rsqrt", lambda x, y: -0.5 * (y / x), "``1 / sqrt(x)``.", ref=lambda x: 1 / np.sqrt(x))
-reciprocal = _unary("reciprocal", lambda x, y: -(y * y), "``1 / x``.", onnx="Reciprocal")
-exp = _unary("exp", lambda x, y: y, "``e ** x``.", onnx="Exp")
+reciprocal = _unary(
+    "reciprocal", lambda x, y: -(y * y), "``1 / x``.", onnx="Reciprocal", in_complex=complex_rules.reciprocal
+)
+exp = _unary("exp", lambda x, y: y, "``e ** x``.", onnx="Exp", in_complex=complex_rules.exp)
 expm1 = _unary("expm1", lambda x, y: call("exp", x), "``e ** x - 1``, precise near 0.")
-log = _unary("log", lambda x, y: 1 / x, "The natural logarithm; -inf at 0, NaN below.", onnx="Log")
+log = _unary(
+    "log", lambda x, y: 1 / x, "The natural logarithm; -inf at 0, NaN below.", onnx="Log", in_complex=complex_rules.log
+)
 log1p = _unary("log1p", lambda x, y: 1 / (1 + x), "``log(1 + x)``, precise near 0.")
-sin = _unary("sin", lambda x, y: call("cos", x), "The sine of ``x`` radians; NaN at infinity.", onnx="Sin")
-cos = _unary("cos", lambda x, y: -call("sin", x), "The cosine of ``x`` radians; NaN at infinity.", onnx="Cos")
-tanh = _unary("tanh", lambda x, y: 1 - y * y, "The hyperbolic tangent.", onnx="Tanh")
+sin = _unary(
+    "sin",
+    lambda x, y: call("cos", x),
+    "The sine of ``x`` radians; NaN at infinity.",
+    onnx="Sin",
+    in_complex=complex_rules.sin,
+)
+cos = _unary(
+    "cos",
+    lambda x, y: -call("sin", x),
+    "The cosine of ``x`` radians; NaN at infinity.",
+    onnx="Cos",
+    in_complex=complex_rules.cos,
+)
+tanh = _unary("tanh", lambda x, y: 1 - y * y, "The hyperbolic tangent.", onnx="Tanh", in_complex=complex_rules.tanh)
 erf = _unary(
     "erf",
     lambda x, y: (2 / scalar_math.sqrt(scalar_math.pi)) * call("exp", -(x * x)),
@@ -373,13 +442,19 @@ def _cast_vjp(node: Node, gradient: Value) -> tuple[Value | None]:
     return (call("cast", gradient, source) if flows else None,)
 
 
-def _cast_settings(saturate: bool) -> dict[str, Any]:
+def _cast_parts(x: Value, dtype: DType) -> Value | None:
+    return complex_rules.cast(x, dtype) if is_complex(x) or dtype.kind == "c" else None
+
+
+def cast_settings(saturate: bool) -> dict[str, Any]:
+    """What all casts share."""
     return {
         "attrs": {"dtype": DTYPE},
         "kinds": {"T": EVERY},
         "infer": lambda x, dtype: TensorType(dtype, x.dims),
         "ref": lambda x, dtype: converted(x, dtype, saturate),
         "vjp": _cast_vjp,
+        "expand": _cast_parts,
         "view": lambda node, inputs: inputs if node.inputs[0].dtype is node.types[0].dtype else None,
     }
 
@@ -387,7 +462,7 @@ def _cast_settings(saturate: bool) -> dict[str, Any]:
 _cast = define(
     "cast",
     "x:T",
-    **_cast_settings(saturate=False),
+    **cast_settings(saturate=False),
     content=_cast_content,
     scalar="cast",
     onnx="Cast",
@@ -397,7 +472,7 @@ _cast = define(
 _cast_saturated = define(
     "cast_saturated",
     "x:T",
-    **_cast_settings(saturate=True),
+    **cast_settings(saturate=True),
     scalar="cast_saturated",
     doc="""``x`` in a float8 ``dtype``; what is too large, infinity too, becomes the largest finite number.""",
 )
@@ -411,9 +486,13 @@ def cast(x: Any, dtype: Any, saturate: bool = False, *, name: str | None = None)
     the largest finite number in every float8.
     Floating to integer: truncated; what does not fit becomes the nearest integer that does, NaN 0.
     Integer to integer: the low bits, so that numbers wrap. To bool: ``x != 0``. Complex to real: the real part.
+    Text to numbers and numbers to text: as ``pf.strings.to_number`` and ``pf.strings.as_string`` do.
     The gradient flows between floating and complex dtypes only.
     """
     wanted = as_dtype(dtype)
+    x = convert(x)
+    if wanted.is_object is not x.dtype.is_object:
+        return call("string_from_number", x, name=name) if wanted.is_object else call("string_to_number", x, wanted)
     result: Value = (
         _cast(x, wanted, name=name) if not saturates(wanted, saturate) else _cast_saturated(x, wanted, name=name)
     )

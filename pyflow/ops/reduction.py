@@ -17,17 +17,20 @@ from pyflow.opdef import (
     ANY,
     BOOL,
     BOOLEAN,
+    COMPLEX,
     FLOATS,
     FUNCTIONS,
     INT,
     INTS,
     NUMERIC,
     SIZES,
+    Attr,
     Lowering,
     TensorType,
     call,
     define,
 )
+from pyflow.ops import complex_rules
 from pyflow.ops.common import (
     count_along,
     in_range,
@@ -36,15 +39,15 @@ from pyflow.ops.common import (
     normalise_axes,
     normalise_axis,
     quiet,
-    zeros_where,
 )
+from pyflow.ops.complex_rules import in_parts
 from pyflow.ops.sizes import broadcast_check, differ
 from pyflow.plan import View
 
-__all__ = ["all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "sum_to", "var"]
+__all__ = ["all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "sum", "sum_to"]
 
-SUMMED = FLOATS | {dtypes.int64}
-"""Smaller integers and bool are summed, and multiplied, in int64, as in NumPy on Linux."""
+SUMMED = FLOATS | {dtypes.int64, dtypes.uint64} | COMPLEX
+"""Smaller integers and bool are summed, and multiplied, in int64 or uint64, as in NumPy on Linux."""
 
 _SHAPES = """
     x: any shape. axis: None for all axes, an int or several; negative ones count from the end. The result has the other
@@ -52,7 +55,7 @@ _SHAPES = """
     named twice."""
 
 
-def _canonical(x: Value, axis: Sequence[int] | None, keepdims: bool) -> Mapping[str, Any]:
+def _canonical(x: Value, axis: Sequence[int] | None, keepdims: bool, **others: Any) -> Mapping[str, Any]:
     return {"axis": normalise_axes(axis, x.ndim, f"x: {x.type}")}
 
 
@@ -62,7 +65,7 @@ def _remaining(shape: Sequence[Size], axes: Sequence[int], keepdims: bool) -> tu
     return tuple(size for i, size in enumerate(shape) if i not in axes)
 
 
-def _infer(x: Value, axis: tuple[int, ...], keepdims: bool) -> TensorType:
+def infer_reduced(x: Value, axis: tuple[int, ...], keepdims: bool, **others: Any) -> TensorType:
     return TensorType(x.dtype, _remaining(x.dims, axis, keepdims))
 
 
@@ -78,10 +81,10 @@ def _require_elements(x: Value, axes: Sequence[int]) -> None:
 
 def _infer_chosen(x: Value, axis: tuple[int, ...], keepdims: bool) -> TensorType:
     _require_elements(x, axis)
-    return _infer(x, axis, keepdims)
+    return infer_reduced(x, axis, keepdims)
 
 
-def _may_be_empty(x: Value, axes: Sequence[int]) -> bool:
+def may_be_empty(x: Value, axes: Sequence[int]) -> bool:
     return builtins.any((dims.bounds(x.dims[a])[0] or 0) < 1 for a in axes)
 
 
@@ -91,15 +94,15 @@ def _with_axes(view: View, axes: Sequence[int]) -> View:
     return view
 
 
-def _lower(kernel: str) -> Callable[..., Lowering]:
+def _lower(kernel: str, ints: tuple[int, ...]) -> Callable[..., Lowering]:
     def lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
         axes = () if node.attrs["keepdims"] else node.attrs["axis"]
-        return Lowering(kernel, inputs, (_with_axes(outputs[0], axes),))
+        return Lowering(kernel, inputs, (_with_axes(outputs[0], axes),), ints)
 
     return lower
 
 
-def _restored(value: Value, node: Node) -> Value:
+def restored(value: Value, node: Node) -> Value:
     """``value``, of the shape of the node's result, with the reduced axes back as size 1."""
     if node.attrs["keepdims"]:
         return value
@@ -110,11 +113,11 @@ def _restored(value: Value, node: Node) -> Value:
 
 def _spread(value: Value, node: Node) -> Value:
     """``value``, of the shape of the node's result, repeated over its input's shape."""
-    result: Value = call("broadcast_to", _restored(value, node), node.inputs[0].dims)
+    result: Value = call("broadcast_to", restored(value, node), node.inputs[0].dims)
     return result
 
 
-def _number(count: int | Value, dtype: DType) -> Any:
+def number(count: int | Value, dtype: DType) -> Any:
     """A count, ready to calculate with values of ``dtype``."""
     return float(count) if isinstance(count, int) else call("cast", count, dtype)
 
@@ -134,44 +137,60 @@ def _folded(function: Callable[[Size, Size], Size], start: Size | None) -> Calla
     return content
 
 
-def _reduction(
-    name: str, ref: Any, doc: str, *, kinds: Any, vjp: Any = no_gradient, infer: Any = _infer, **rest: Any
+def reduction_op(
+    name: str,
+    ref: Any,
+    doc: str,
+    *,
+    kinds: Any,
+    vjp: Any = no_gradient,
+    infer: Any = infer_reduced,
+    kernel: str = "",
+    ints: tuple[int, ...] = (),
+    attrs: Mapping[str, Attr] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    in_complex: Callable[..., Any] | None = None,
+    **rest: Any,
 ) -> Callable[..., Any]:
+    """Defines a reduction in one row.
+
+    kernel, ints: what computes it, default: that of its name; of no account with ``expand``. attrs, defaults: those
+    besides axis and keepdims. in_complex: how it is composed for complex numbers (complex_rules.py).
+    """
+    lower = None if "expand" in rest else _lower(kernel or f"reduce_{name}", ints)
+    if in_complex is not None:
+        rest["expand"] = in_parts(in_complex)
     return define(
         name,
         "x:T",
-        attrs={"axis": INTS.optional(), "keepdims": BOOLEAN},
-        defaults={"axis": None, "keepdims": False},
+        attrs={"axis": INTS.optional(), "keepdims": BOOLEAN, **(attrs or {})},
+        defaults={"axis": None, "keepdims": False, **(defaults or {})},
         kinds={"T": kinds},
         canonical=_canonical,
         infer=infer,
         ref=quiet(ref),
         vjp=vjp,
-        lower=None if "expand" in rest else _lower(f"reduce_{name}"),
+        lower=lower,
         doc=doc.rstrip() + "\n" + _SHAPES,
         **rest,
     )
 
 
-def _mean_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
+def mean_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
     count = x.dtype.type(dims.product(x.shape[a] for a in axis))
     return np.sum(x, axis=axis, keepdims=keepdims) / count
 
 
-def _var_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
-    return _mean_ref(np.square(x - _mean_ref(x, axis, True)), axis, keepdims)
-
-
 def _mean_vjp(node: Node, gradient: Value) -> tuple[Value]:
     count = count_along(node.inputs[0], node.attrs["axis"])
-    return (_spread(gradient / _number(count, gradient.dtype), node),)
+    return (_spread(gradient / number(count, gradient.dtype), node),)
 
 
 def _extreme_vjp(node: Node, gradient: Value) -> tuple[Value]:
     x = node.inputs[0]
-    chosen = call("cast", x == _restored(node.outputs[0], node), x.dtype)
+    chosen = call("cast", x == restored(node.outputs[0], node), x.dtype)
     ties = call("sum", chosen, node.attrs["axis"], True)
-    return (chosen * (_restored(gradient, node) / ties),)
+    return (chosen * (restored(gradient, node) / ties),)
 
 
 def _prod_vjp(node: Node, gradient: Value) -> tuple[Value]:
@@ -182,29 +201,32 @@ def _prod_vjp(node: Node, gradient: Value) -> tuple[Value]:
     product = call("prod", filled, axes, True)
     others = call("where", zero, product, product / filled)
     matters = call("logical_or", zeros == 0, call("logical_and", zeros == 1, zero))
-    return (call("where", matters, _restored(gradient, node) * others, 0),)
+    return (call("where", matters, restored(gradient, node) * others, 0),)
 
 
-sum = _reduction(
+sum = reduction_op(
     "sum",
     np.sum,
-    "The sum over ``axis``; 0 over nothing. dtype: floating as it is; integers and bool in int64, which wraps.",
+    """The sum over ``axis``; 0 over nothing. dtype: floating and complex as it is; integers and bool in int64 or
+    uint64, which wrap.""",
     kinds=SUMMED,
+    in_complex=complex_rules.each_part("sum"),
     vjp=lambda node, gradient: (_spread(gradient, node),),
     content=_folded(dims.add, 0),
     onnx="ReduceSum",
 )
 
-mean = _reduction(
+mean = reduction_op(
     "mean",
-    _mean_ref,
+    mean_ref,
     "The mean over ``axis``; NaN over nothing. dtype: floating; integers are converted to float64, bool to float32.",
-    kinds=FLOATS,
+    kinds=FLOATS | COMPLEX,
+    in_complex=complex_rules.each_part("mean"),
     vjp=_mean_vjp,
     onnx="ReduceMean",
 )
 
-max = _reduction(
+max = reduction_op(
     "max",
     np.max,
     """The largest over ``axis``; NaN if there is one. dtype: numeric or bool.
@@ -215,11 +237,11 @@ max = _reduction(
     infer=_infer_chosen,
     vjp=_extreme_vjp,
     content=_folded(dims.maximum, None),
-    fallible=lambda node: _may_be_empty(node.inputs[0], node.attrs["axis"]),
+    fallible=lambda node: may_be_empty(node.inputs[0], node.attrs["axis"]),
     onnx="ReduceMax",
 )
 
-min = _reduction(
+min = reduction_op(
     "min",
     np.min,
     """The smallest over ``axis``; NaN if there is one. dtype: numeric or bool.
@@ -230,116 +252,72 @@ min = _reduction(
     infer=_infer_chosen,
     vjp=_extreme_vjp,
     content=_folded(dims.minimum, None),
-    fallible=lambda node: _may_be_empty(node.inputs[0], node.attrs["axis"]),
+    fallible=lambda node: may_be_empty(node.inputs[0], node.attrs["axis"]),
     onnx="ReduceMin",
 )
 
-prod = _reduction(
+
+def _limit(dtype: np.dtype, highest: bool) -> Any:
+    if dtype.kind == "b":
+        return highest
+    if dtype.kind == "f":
+        return np.inf if highest else -np.inf
+    return np.iinfo(dtype).max if highest else np.iinfo(dtype).min
+
+
+def _limited_ref(function: Any, highest: bool) -> Any:
+    return lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims, initial=_limit(x.dtype, highest))
+
+
+max_or_lowest = reduction_op(
+    "max_or_lowest",
+    _limited_ref(np.max, False),
+    "The largest over ``axis`` as :func:`max` gives it, and over nothing the lowest value of the dtype.",
+    kinds=ANY,
+    kernel="reduce_max",
+    ints=(1,),
+    vjp=_extreme_vjp,
+    onnx="ReduceMax",
+)
+
+min_or_highest = reduction_op(
+    "min_or_highest",
+    _limited_ref(np.min, True),
+    "The smallest over ``axis`` as :func:`min` gives it, and over nothing the highest value of the dtype.",
+    kinds=ANY,
+    kernel="reduce_min",
+    ints=(1,),
+    vjp=_extreme_vjp,
+    onnx="ReduceMin",
+)
+
+prod = reduction_op(
     "prod",
     np.prod,
-    """The product over ``axis``; 1 over nothing. dtype: floating as it is; integers and bool in int64, which wraps.
+    """The product over ``axis``; 1 over nothing. dtype: floating and complex as it is; integers and bool in int64 or
+    uint64, which wrap.
 
     The gradient is right where elements are 0.""",
     kinds=SUMMED,
+    in_complex=complex_rules.prod,
     vjp=_prod_vjp,
     content=_folded(dims.mul, 1),
     onnx="ReduceProd",
 )
 
-any = _reduction(
+any = reduction_op(
     "any",
     np.any,
     "True if one element over ``axis`` is; False over nothing. dtype: bool.",
     kinds=BOOL,
     infer=_infer_bool,
 )
-all = _reduction(
+all = reduction_op(
     "all",
     np.all,
     "True if every element over ``axis`` is; True over nothing. dtype: bool.",
     kinds=BOOL,
     infer=_infer_bool,
-)
-
-
-def _deviation(x: Value, axis: tuple[int, ...]) -> Value:
-    result: Value = x - call("mean", x, axis, True)
-    return result
-
-
-def _var_expand(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
-    result: Value = call("mean", call("square", _deviation(x, axis)), axis, keepdims)
-    return result
-
-
-def _var_vjp(node: Node, gradient: Value) -> tuple[Value]:
-    x, axes = node.inputs[0], node.attrs["axis"]
-    scaled = gradient * 2 / _number(count_along(x, axes), gradient.dtype)
-    return (_restored(scaled, node) * _deviation(x, axes),)
-
-
-def _std_vjp(node: Node, gradient: Value) -> tuple[Value]:
-    x, axes = node.inputs[0], node.attrs["axis"]
-    scaled = gradient / (node.outputs[0] * _number(count_along(x, axes), gradient.dtype))
-    return (_restored(scaled, node) * _deviation(x, axes),)
-
-
-var = _reduction(
-    "var",
-    _var_ref,
-    "The mean of ``(x - mean(x)) ** 2`` over ``axis`` (of the population: divided by n). dtype: floating, as for mean.",
-    kinds=FLOATS,
-    vjp=_var_vjp,
-    expand=_var_expand,
-)
-
-std = _reduction(
-    "std",
-    lambda x, axis, keepdims: np.sqrt(_var_ref(x, axis, keepdims)),
-    "``sqrt(var(x))`` over ``axis``; its gradient where all elements are equal is NaN. dtype: floating, as for mean.",
-    kinds=FLOATS,
-    vjp=_std_vjp,
-    expand=lambda x, axis, keepdims: call("sqrt", _var_expand(x, axis, keepdims)),
-)
-
-
-def _logsumexp_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
-    top = np.max(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, x.dtype.type(0))
-    result = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return result if keepdims else np.squeeze(result, axis)
-
-
-def _logsumexp_expand(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
-    top = call("max", x, axis, True)
-    top = zeros_where(call("logical_not", call("isfinite", top)), top)
-    result: Value = call("log", call("sum", call("exp", x - top), axis, True)) + top
-    return result if keepdims else _without(result, axis)
-
-
-def _without(value: Value, axes: Sequence[int]) -> Value:
-    for axis in reversed(axes):
-        value = call("squeeze", value, axis)
-    return value
-
-
-def _logsumexp_vjp(node: Node, gradient: Value) -> tuple[Value]:
-    share = call("exp", node.inputs[0] - _restored(node.outputs[0], node))
-    return (_restored(gradient, node) * share,)
-
-
-logsumexp = _reduction(
-    "logsumexp",
-    _logsumexp_ref,
-    """``log(sum(exp(x)))`` over ``axis``, without overflow. dtype: floating; integers are converted to float64.
-
-    Raises InvalidArgumentError over nothing, as :func:`max` does.""",
-    kinds=FLOATS,
-    infer=_infer_chosen,
-    vjp=_logsumexp_vjp,
-    expand=_logsumexp_expand,
-    fallible=lambda node: _may_be_empty(node.inputs[0], node.attrs["axis"]),
-    onnx="ReduceLogSumExp",
 )
 
 
@@ -368,7 +346,7 @@ def _arg_op(name: str, numpy: Any, onnx: str) -> Callable[..., Any]:
         ref=lambda x, axis, keepdims: np.asarray(numpy(x, axis=axis, keepdims=keepdims), np.int64),
         vjp=no_gradient,
         lower=lower,
-        fallible=lambda node: _may_be_empty(node.inputs[0], (node.attrs["axis"],)),
+        fallible=lambda node: may_be_empty(node.inputs[0], (node.attrs["axis"],)),
         onnx=onnx,
     )
 
@@ -442,7 +420,8 @@ sum_to = define(
     "sum_to",
     "x:T",
     attrs={"dims": SIZES},
-    kinds={"T": NUMERIC},
+    kinds={"T": NUMERIC | COMPLEX},
+    expand=in_parts(complex_rules.each_part("sum_to")),
     infer=_sum_to_infer,
     checks=_sum_to_checks,
     ref=_sum_to_ref,

@@ -1,7 +1,7 @@
 """place: a backend for every node; what no backend takes is widened or expanded, and what cannot be is reported, all
 at once.
 
-Windows (ops with ``view``), joins (``parts``), constants and inputs need no kernel.
+Windows (what ``view`` makes of operands), joins (``parts``), constants and inputs need no kernel.
 """
 
 from __future__ import annotations
@@ -9,22 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from pyflow.dtypes import DType, compute_dtype
+from pyflow import views
+from pyflow.dtypes import DType, compute_dtype, converted
 from pyflow.errors import Origin, UnimplementedError
 from pyflow.graph import Node, Value, building, current_builder
 from pyflow.interpret import widens
 from pyflow.opdef import call
+from pyflow.ops.common import constant_array
 from pyflow.region import Region, Table
-from pyflow.rewrite import Rule, also_from, rebuilt, rewrite
+from pyflow.rewrite import Rule, also_from, constant_of, rebuilt, rewrite
 from pyflow.target import Target
 
 NO_STEP = frozenset({"input", "constant", "group"})
 """Ops that are no step of a plan, whatever the backend."""
 
 
+FOLDED = 1024
+"""Constants of at most this many elements are widened at once; larger ones when a plan is prepared."""
+
+
 def needs_kernel(node: Node) -> bool:
     op = node.op
-    return op.name not in NO_STEP and op.view is None and op.parts is None
+    if op.name in NO_STEP or op.parts is not None or (op.flow is not None and op.flow.kernel):
+        return False
+    return op.view is None or (op.expand is not None and not _is_window(node))
+
+
+def _is_window(node: Node) -> bool:
+    """Is it nothing but a view of its operands, where they lie in order?"""
+    assert node.op.view is not None
+    operands = tuple(views.contiguous(0, value.dtype, value.dims) for value in node.inputs)
+    return node.op.view(node, operands) is not None
 
 
 def place(region: Region, target: Target) -> Region:
@@ -63,14 +78,20 @@ def _widener(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         if target.place(wide) is None and not composed:
             return None
         pairs = zip(wide.outputs, node.types, strict=True)
-        return tuple(new if new.dtype is old.dtype else call("cast", new, old.dtype) for new, old in pairs)
+        return tuple(new if new.dtype is old.dtype else call("narrowed", new, old.dtype) for new, old in pairs)
 
     return apply
 
 
 def _widened(value: Value) -> Value:
     wide = compute_dtype(value.dtype)
-    return value if wide is value.dtype else call("cast", value, wide)
+    if wide is value.dtype:
+        return value
+    held = constant_array(value)
+    if held is not None and held.size <= FOLDED:
+        return constant_of(converted(held, wide))
+    result: Value = call("cast", value, wide)
+    return result
 
 
 def _expander(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
@@ -79,6 +100,8 @@ def _expander(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
             return None
         also_from([node])
         made = node.op.expand(*node.inputs, **node.attrs)
+        if made is None:
+            return None
         return made if isinstance(made, tuple) else (made,)
 
     return apply
@@ -124,7 +147,7 @@ def _with_transfers(region: Region, target: Target) -> Region:
         for node in region.nodes():
             if needs_kernel(node):
                 backend = target.place(node) or home
-            elif node.inputs:
+            elif node.inputs and node.op.flow is None:
                 backend = made[node.inputs[0]][1]
             else:
                 backend = home

@@ -32,7 +32,7 @@ def splat(value: Value) -> float | int | bool | None:
                 return None
             first = held.reshape(-1)[0]
             return first.item() if (held == first).all() else None
-        if value.node.op.view is None or len(value.node.inputs) != 1:
+        if value.node.op.view is None or len(value.node.inputs) != 1 or value.node.inputs[0].dtype is not value.dtype:
             return None
         value = value.node.inputs[0]
     return None
@@ -143,7 +143,7 @@ def _window(node: Node) -> Value | None:
     for depth in range(len(chain), 0, -1):
         base = chain[depth - 1]
         view = _seen_from(base, nodes[:depth])
-        if view is None or view.offset != 0:
+        if view is None or view.offset != 0 or base.dtype is not node.types[0].dtype:
             continue
         start = views.contiguous(0, base.dtype, base.dims)
         if _same_window(view, start):
@@ -194,6 +194,15 @@ def _cast(node: Node) -> Value | None:
     return None
 
 
+def _kept_wide(node: Node) -> Value | None:
+    """float32 -> float16 -> float32 between element-wise ops that were widened: what is in between is not rounded."""
+    inner = node.inputs[0].node
+    if inner.op.name != "narrowed" or not inner.types[0].dtype.is_floating:
+        return None
+    source = inner.inputs[0]
+    return source if source.dtype is node.types[0].dtype and source.node.op.scalar else None
+
+
 def _where(node: Node) -> Value | None:
     condition, yes, no = node.inputs
     chosen = splat(condition)
@@ -231,6 +240,13 @@ SIMPLIFY_RULES: tuple[Rule, ...] = (
     ),
     Rule("window", (), _window, why="a chain of windows is one window, or none"),
     Rule("cast", ("cast",), _cast, why="to the same dtype, or through a wider one"),
+    Rule(
+        "kept_wide",
+        ("cast",),
+        _kept_wide,
+        exact=False,
+        why="what a chain of float16 or bfloat16 ops has in between stays in float32",
+    ),
     Rule("where", ("where",), _where, why="the condition is known, or the choice makes no difference"),
     Rule("sum_to", ("sum_to",), _sum_to, why="nothing was broadcast"),
     Rule("reduce_nothing", ("sum", "mean", "max", "min", "prod"), _reduce_nothing, why="over no axis"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyflow.dtypes import as_dtype, can_cast_safely, converted, is_known
 from pyflow.errors import DTypeError, InvalidArgumentError, PyflowError, message, user_origin
 from pyflow.graph import Graph, Value
 from pyflow.objects import as_objects
@@ -68,15 +69,16 @@ def _coerce_objects(value: Value, given: Any) -> np.ndarray:
 
 def _cast(value: Value, array: np.ndarray, weak: bool) -> np.ndarray:
     wanted = value.dtype
-    kinds = "biuf"
-    if array.dtype.kind not in kinds:
+    kinds = "biufc"
+    if not is_known(array.dtype):
         if array.size == 0:
             return array.astype(wanted.numpy)
         raise _misfit(value, f"got data of dtype {array.dtype}", f"expected {wanted}")
-    rises = kinds.index(array.dtype.kind) <= kinds.index(wanted.kind)
-    if (weak and rises) or (array.size == 0 and weak) or np.can_cast(array.dtype, wanted.numpy, "safe"):
-        cast = array.astype(wanted.numpy)
-        if wanted.kind in "iu" and not np.array_equal(cast, array):
+    source = as_dtype(array.dtype)
+    rises = kinds.index(source.kind) <= kinds.index(wanted.kind)
+    if (weak and rises) or (array.size == 0 and weak) or can_cast_safely(source, wanted):
+        cast = converted(array, wanted)
+        if wanted.is_integer and not np.array_equal(cast, array):
             raise _misfit(value, "got numbers that do not fit", f"expected {wanted}")
         return cast
     raise _misfit(

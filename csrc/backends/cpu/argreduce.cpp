@@ -161,6 +161,8 @@ static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
       return run_typed<Op, int32_t>(call, task, error);
     case PF_DTYPE_int64:
       return run_typed<Op, int64_t>(call, task, error);
+    case PF_DTYPE_uint64:
+      return run_typed<Op, uint64_t>(call, task, error);
     default:
       return run_typed<Op, uint8_t>(call, task, error);
   }
@@ -188,7 +190,7 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
 }
 
 static int32_t supports(const pf_step* step, char* why, size_t why_size) {
-  return takes(step, 1, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kAnyDtypes, why, why_size) &&
+  return takes(step, 1, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kOrderedDtypes, why, why_size) &&
          dtype_in(step, step->outputs[0], kInt64Dtype, why, why_size) &&
          same_rank(step, step->inputs[0], step->outputs[0], why, why_size) &&
          axis_in(step, 0, step->inputs[0].ndim, why, why_size);

@@ -8,10 +8,6 @@ namespace PF_ISA {
 constexpr int64_t kCopyTaskBytes = 64 * 1024;
 constexpr int64_t kTransposeTile = 64;
 
-struct Bytes16 {
-  uint64_t halves[2];
-};
-
 // Blocks of rows x columns: columns are adjacent in y (or nearly so), rows are what x has adjacent when its columns
 // are not.
 struct CopyWalk {

@@ -150,6 +150,8 @@ static pf_code run_numbers(const pf_call* call, const pf_task* task, pf_error* e
       return run_typed<Chain, int32_t>(call, task);
     case PF_DTYPE_int64:
       return run_typed<Chain, int64_t>(call, task);
+    case PF_DTYPE_uint64:
+      return run_typed<Chain, uint64_t>(call, task);
     default:
       return run_floats<Chain>(call, task, error);
   }
@@ -178,7 +180,7 @@ static int32_t supports_dtypes(const pf_step* step, int32_t inputs, int32_t ints
 }
 
 static int32_t supports_numbers(const pf_step* step, char* why, size_t why_size) {
-  return supports_dtypes(step, 1, 3, kNumDtypes, why, why_size);
+  return supports_dtypes(step, 1, 3, kSummedDtypes, why, why_size);
 }
 
 static int32_t supports_floats(const pf_step* step, char* why, size_t why_size) {
@@ -186,7 +188,7 @@ static int32_t supports_floats(const pf_step* step, char* why, size_t why_size) 
 }
 
 static int32_t supports_recurrence(const pf_step* step, char* why, size_t why_size) {
-  return supports_dtypes(step, 2, 2, kNumDtypes, why, why_size);
+  return supports_dtypes(step, 2, 2, kSummedDtypes, why, why_size);
 }
 
 static const pf_kernel kCumulateKernels[] = {

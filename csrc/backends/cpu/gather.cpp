@@ -125,8 +125,12 @@ static pf_code gather_sized(const pf_call* call, const pf_task* task, pf_error* 
   switch (element_size(call->inputs[0].dtype)) {
     case 1:
       return gather_typed<uint8_t, Index>(call, task, error);
+    case 2:
+      return gather_typed<uint16_t, Index>(call, task, error);
     case 4:
       return gather_typed<uint32_t, Index>(call, task, error);
+    case 16:
+      return gather_typed<Bytes16, Index>(call, task, error);
     default:
       return gather_typed<uint64_t, Index>(call, task, error);
   }
@@ -151,7 +155,7 @@ static pf_code gather_partition(const pf_call* call, pf_partition* partition, pf
 }
 
 static int32_t gather_supports(const pf_step* step, char* why, size_t why_size) {
-  return takes(step, 2, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kAnyDtypes, why, why_size) &&
+  return takes(step, 2, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kAllDtypes, why, why_size) &&
          dtype_in(step, step->inputs[1], kIntDtypes, why, why_size) &&
          same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) &&
          axis_in(step, 0, step->inputs[0].ndim, why, why_size);
@@ -248,7 +252,7 @@ static pf_code scatter_partition(const pf_call* call, pf_partition* partition, p
 
 static int32_t scatter_supports(const pf_step* step, char* why, size_t why_size) {
   return takes(step, 2, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kIntDtypes, why, why_size) &&
-         dtype_in(step, step->inputs[1], kNumDtypes, why, why_size) &&
+         dtype_in(step, step->inputs[1], kSummedDtypes, why, why_size) &&
          same_dtype(step, step->inputs[1], step->outputs[0], why, why_size) &&
          axis_in(step, 0, step->outputs[0].ndim, why, why_size);
 }

@@ -145,9 +145,9 @@ int32_t matmul_supports(const pf_step* step, char* why, size_t why_size) {
   }
   const pf_operand& a = step->inputs[0];
   const pf_operand& b = step->inputs[1];
-  if (a.dtype != b.dtype || !(PACKED ? is_float(a.dtype) : is_num(a.dtype))) {
+  if (a.dtype != b.dtype || !(PACKED ? is_float(a.dtype) : is_num(a.dtype) || a.dtype == PF_DTYPE_uint64)) {
     return refuse(why, why_size, "%s takes two operands of one %s dtype, got %s and %s", step->kernel,
-                  PACKED ? "float32 or float64" : "float32, float64, int32 or int64", dtype_name(a.dtype),
+                  PACKED ? "float32 or float64" : "float32, float64, int32, int64 or uint64", dtype_name(a.dtype),
                   dtype_name(b.dtype));
   }
   const int32_t expected = a.ndim + (PACKED ? 1 : 0);

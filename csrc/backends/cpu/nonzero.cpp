@@ -73,6 +73,7 @@ static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
     case PF_DTYPE_int32:
       return run_typed<int32_t>(call, task, error);
     case PF_DTYPE_int64:
+    case PF_DTYPE_uint64:
       return run_typed<int64_t>(call, task, error);
     default:
       return run_typed<uint8_t>(call, task, error);
@@ -97,7 +98,7 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
 }
 
 static int32_t supports(const pf_step* step, char* why, size_t why_size) {
-  return takes(step, 1, 1, 0, 0, why, why_size) && dtype_in(step, step->inputs[0], kAnyDtypes, why, why_size) &&
+  return takes(step, 1, 1, 0, 0, why, why_size) && dtype_in(step, step->inputs[0], kOrderedDtypes, why, why_size) &&
          dtype_in(step, step->outputs[0], kInt64Dtype, why, why_size) &&
          (step->outputs[0].ndim == 2 || refuse(why, why_size, "nonzero makes 2 dims; got %d", step->outputs[0].ndim)) &&
          (step->ndefines == 1 || refuse(why, why_size, "nonzero defines 1 size; got %d", step->ndefines));

@@ -18,6 +18,11 @@ constexpr uint32_t kBoolDtype = dtype_bit(PF_DTYPE_bool);
 constexpr uint32_t kInt64Dtype = dtype_bit(PF_DTYPE_int64);
 constexpr uint32_t kNumDtypes = kFloatDtypes | kIntDtypes;
 constexpr uint32_t kAnyDtypes = kNumDtypes | kBoolDtype;
+constexpr uint32_t kUint64Dtype = dtype_bit(PF_DTYPE_uint64);
+// What sums and products take: of integers of 64 bits they are the same bits, signed or not.
+constexpr uint32_t kSummedDtypes = kNumDtypes | kUint64Dtype;
+// What is ordered.
+constexpr uint32_t kOrderedDtypes = kAnyDtypes | kUint64Dtype;
 constexpr uint32_t kAllDtypes = (uint32_t{1} << PF_DTYPE_COUNT) - 1;
 
 // True if the step has these counts; else `why` is filled.

@@ -87,8 +87,12 @@ static pf_code run(const pf_call* call, const pf_task* task, pf_error*) {
   switch (element_size(call->inputs[0].dtype)) {
     case 1:
       return run_typed<uint8_t>(call, task);
+    case 2:
+      return run_typed<uint16_t>(call, task);
     case 4:
       return run_typed<uint32_t>(call, task);
+    case 16:
+      return run_typed<Bytes16>(call, task);
     default:
       return run_typed<uint64_t>(call, task);
   }
@@ -105,7 +109,7 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
 static int32_t supports(const pf_step* step, char* why, size_t why_size) {
   if (step->ninputs == 0) return refuse(why, why_size, "pad takes 2 inputs; got 0");
   return takes(step, 2, 1, step->inputs[0].ndim, 0, why, why_size) &&
-         dtype_in(step, step->inputs[0], kAnyDtypes, why, why_size) &&
+         dtype_in(step, step->inputs[0], kAllDtypes, why, why_size) &&
          same_dtype(step, step->inputs[0], step->inputs[1], why, why_size) &&
          same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) &&
          same_rank(step, step->inputs[0], step->outputs[0], why, why_size) &&

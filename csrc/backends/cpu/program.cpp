@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "backends/cpu/casts.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/tile_ops.h"
 #include "kernels/view.h"
@@ -22,6 +23,11 @@ struct Constant {
   int32_t reg;
   int32_t size;
 };
+
+// Registers behind the program's own, for what is between the stages of a cast.
+constexpr int32_t kTemporaries = 2;
+// Bytes of the largest element between two stages.
+constexpr int64_t kTemporarySize = 8;
 
 // A value's place in scratch is its slot. Inputs and constants keep theirs, others share by lifetime.
 struct Compiled {
@@ -45,7 +51,7 @@ const Instruction* instructions_of(const Compiled* compiled) {
   return reinterpret_cast<const Instruction*>(compiled + 1);
 }
 Constant* constants_of(Compiled* compiled, int32_t ninstrs) {
-  return reinterpret_cast<Constant*>(instructions_of(compiled) + ninstrs);
+  return reinterpret_cast<Constant*>(instructions_of(compiled) + kMaxCastStages * ninstrs);
 }
 int32_t* slots_of(Compiled* compiled, int32_t ninstrs) {
   return reinterpret_cast<int32_t*>(constants_of(compiled, ninstrs) + ninstrs);
@@ -55,18 +61,32 @@ bool is_constant(const pf_instr& instr) {
   return strcmp(instr.op, "const") == 0;
 }
 bool is_cast(const pf_instr& instr) {
-  return strcmp(instr.op, "cast") == 0;
+  return strcmp(instr.op, "cast") == 0 || strcmp(instr.op, "cast_saturated") == 0;
 }
 
-// The loop of an instruction, or NULL and a reason.
+// The stages of a cast; their number, or 0 and a reason.
+int32_t stages_of(const pf_program* program, const pf_instr& instr, TileOp* stages, char* why, size_t why_size) {
+  const bool saturate = strcmp(instr.op, "cast_saturated") == 0;
+  const int32_t from = instr.nargs == 1 ? program->register_dtypes[instr.args[0]] : -1;
+  const int32_t count = from < 0 ? 0 : find_cast(from, instr.dtype, saturate, stages);
+  if (count == 0) refuse(why, why_size, "no cast from %s to %s", dtype_name(from), dtype_name(instr.dtype));
+  return count;
+}
+
+// The loop of a choice between elements of any dtype, or NULL and a reason.
+TileOp choice_of(const pf_program* program, const pf_instr& instr, char* why, size_t why_size) {
+  const int32_t* dtypes = program->register_dtypes;
+  const bool fits = instr.nargs == 3 && dtypes[instr.args[0]] == PF_DTYPE_bool &&
+                    dtypes[instr.args[1]] == instr.dtype && dtypes[instr.args[2]] == instr.dtype;
+  if (!fits) refuse(why, why_size, "where takes a bool and two arguments of %s", dtype_name(instr.dtype));
+  return fits ? find_where(element_size(instr.dtype)) : nullptr;
+}
+
+// The loop of an instruction that is no cast, or NULL and a reason.
 TileOp loop_for(const pf_program* program, const pf_instr& instr, char* why, size_t why_size, double* cost) {
   const int32_t* dtypes = program->register_dtypes;
-  if (is_cast(instr)) {
-    const TileOp loop = instr.nargs == 1 ? find_cast(dtypes[instr.args[0]], instr.dtype) : nullptr;
-    if (loop == nullptr) refuse(why, why_size, "no cast to %s", dtype_name(instr.dtype));
-    *cost = 0.15;
-    return loop;
-  }
+  *cost = 0.15;
+  if (strcmp(instr.op, "where") == 0) return choice_of(program, instr, why, why_size);
   const TileOpRow* row = find_tile_op(instr.op);
   if (row == nullptr) {
     refuse(why, why_size, "'%s' is no scalar function", instr.op);
@@ -77,12 +97,10 @@ TileOp loop_for(const pf_program* program, const pf_instr& instr, char* why, siz
     return nullptr;
   }
   const int32_t dtype = dtypes[instr.args[instr.nargs - 1]];
-  const bool selects = strcmp(instr.op, "where") == 0;
   for (int32_t i = 0; i < instr.nargs; ++i) {
-    const int32_t expected = selects && i == 0 ? static_cast<int32_t>(PF_DTYPE_bool) : dtype;
-    if (dtypes[instr.args[i]] != expected) {
+    if (dtypes[instr.args[i]] != dtype) {
       refuse(why, why_size, "argument %d of %s is %s, expected %s", i, instr.op, dtype_name(dtypes[instr.args[i]]),
-             dtype_name(expected));
+             dtype_name(dtype));
       return nullptr;
     }
   }
@@ -174,8 +192,14 @@ void scatter(char* to, const char* from, int64_t rows, int64_t cols, int64_t row
     case 1:                             \
       function<uint8_t>(__VA_ARGS__);   \
       break;                            \
+    case 2:                             \
+      function<uint16_t>(__VA_ARGS__);  \
+      break;                            \
     case 4:                             \
       function<uint32_t>(__VA_ARGS__);  \
+      break;                            \
+    case 16:                            \
+      function<Bytes16>(__VA_ARGS__);   \
       break;                            \
     default:                            \
       function<uint64_t>(__VA_ARGS__);  \
@@ -259,8 +283,7 @@ int32_t program_supported(const pf_program* program, char* why, size_t why_size)
     return refuse(why, why_size, "a program has at most %d inputs and outputs", kMaxProgramOperands);
   const int32_t nregisters = program->ninputs + program->ninstrs;
   for (int32_t reg = 0; reg < nregisters; ++reg)
-    if (tile_dtype_index(program->register_dtypes[reg]) < 0)
-      return refuse(why, why_size, "programs do not compute with %s", dtype_name(program->register_dtypes[reg]));
+    if (element_size(program->register_dtypes[reg]) == 0) return refuse(why, why_size, "register %d has no dtype", reg);
   for (int32_t k = 0; k < program->noutputs; ++k)
     if (program->outputs[k] < 0 || program->outputs[k] >= nregisters)
       return refuse(why, why_size, "output %d is no register", k);
@@ -272,14 +295,22 @@ int32_t program_supported(const pf_program* program, char* why, size_t why_size)
       if (instr.args[j] < 0 || instr.args[j] >= program->ninputs + i)
         return refuse(why, why_size, "instruction %d reads register %d before it is written", i, instr.args[j]);
     double cost;
-    if (!is_constant(instr) && loop_for(program, instr, why, why_size, &cost) == nullptr) return 0;
+    TileOp stages[kMaxCastStages];
+    if (is_constant(instr)) {
+      if (element_size(instr.dtype) > static_cast<int64_t>(sizeof(instr.imm)))
+        return refuse(why, why_size, "a constant of %s does not fit an instruction", dtype_name(instr.dtype));
+    } else if (is_cast(instr)) {
+      if (stages_of(program, instr, stages, why, why_size) == 0) return 0;
+    } else if (loop_for(program, instr, why, why_size, &cost) == nullptr) {
+      return 0;
+    }
   }
   return 1;
 }
 
 size_t program_state_size(const pf_program* program) {
   const size_t ninstrs = static_cast<size_t>(program->ninstrs);
-  return sizeof(Compiled) + ninstrs * (sizeof(Instruction) + sizeof(Constant)) +
+  return sizeof(Compiled) + ninstrs * (kMaxCastStages * sizeof(Instruction) + sizeof(Constant)) +
          (ninstrs + static_cast<size_t>(program->ninputs)) * 2 * sizeof(int32_t);
 }
 
@@ -294,6 +325,7 @@ pf_code program_prepare(const pf_program* program, void* state, pf_error* error)
   Constant* constants = constants_of(compiled, program->ninstrs);
   // Constants are at the head of their array and instructions close up: the slots behind both are found by ninstrs.
   int32_t last_reader_of_inputs = -1;
+  int64_t largest = 1;
   for (int32_t i = 0; i < program->ninstrs; ++i) {
     const pf_instr& instr = program->instrs[i];
     const int32_t reg = program->ninputs + i;
@@ -301,22 +333,33 @@ pf_code program_prepare(const pf_program* program, void* state, pf_error* error)
       constants[compiled->nconstants++] = {instr.imm, reg, static_cast<int32_t>(element_size(instr.dtype))};
       continue;
     }
+    for (int32_t j = 0; j < instr.nargs; ++j)
+      if (instr.args[j] < program->ninputs) last_reader_of_inputs = reg;
+    if (is_cast(instr)) {
+      TileOp stages[kMaxCastStages];
+      const int32_t count = stages_of(program, instr, stages, error->message, sizeof(error->message));
+      int32_t from = instr.args[0];
+      for (int32_t stage = 0; stage < count; ++stage) {
+        const int32_t to = stage + 1 == count ? reg : compiled->nregisters + stage;
+        instructions[compiled->ninstructions++] = {stages[stage], to, 1, {from, 0, 0, 0}};
+        from = to;
+        compiled->cost += 0.15;
+      }
+      if (count > 1) largest = kTemporarySize;
+      continue;
+    }
     Instruction& instruction = instructions[compiled->ninstructions++];
     double cost = 0;
     instruction.loop = loop_for(program, instr, error->message, sizeof(error->message), &cost);
     instruction.result = reg;
     instruction.nargs = instr.nargs;
-    for (int32_t j = 0; j < instr.nargs; ++j) {
-      instruction.args[j] = instr.args[j];
-      if (instr.args[j] < program->ninputs) last_reader_of_inputs = reg;
-    }
+    for (int32_t j = 0; j < instr.nargs; ++j) instruction.args[j] = instr.args[j];
     compiled->cost += cost;
   }
   int32_t* slots = slots_of(compiled, program->ninstrs);
   compiled->nslots = give_slots(program, slots, slots + compiled->nregisters);
   bool copies_input = false;
   for (int32_t k = 0; k < program->noutputs; ++k) copies_input |= program->outputs[k] < program->ninputs;
-  int64_t largest = 1;
   for (int32_t reg = 0; reg < compiled->nregisters; ++reg)
     largest = maximum_of(largest, element_size(program->register_dtypes[reg]));
   for (int32_t k = 0; k < program->ninputs; ++k)
@@ -337,10 +380,14 @@ pf_code program_prepare(const pf_program* program, void* state, pf_error* error)
   return PF_OK;
 }
 
+// Where the tiles begin in scratch: behind a pointer per register.
+static int64_t pointer_bytes(const Compiled* compiled) {
+  return ((compiled->nregisters + kTemporaries) * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
+}
+
 size_t program_scratch(const void* state) {
   const Compiled* compiled = static_cast<const Compiled*>(state);
-  const int64_t pointers = (compiled->nregisters * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
-  return static_cast<size_t>(pointers + compiled->nslots * compiled->slot_bytes);
+  return static_cast<size_t>(pointer_bytes(compiled) + (compiled->nslots + kTemporaries) * compiled->slot_bytes);
 }
 
 double program_cost(const void* state) {
@@ -350,9 +397,6 @@ double program_cost(const void* state) {
 pf_code program_fault(uint32_t faults, pf_error* error) {
   if ((faults & kFaultDivision) != 0)
     return fail(error, PF_INVALID_ARGUMENT, "integer division by zero; replace zero divisors with where() first");
-  if ((faults & kFaultCast) != 0)
-    return fail(error, PF_INVALID_ARGUMENT,
-                "cast from a float to an integer met NaN or a value out of range; clip it or replace it with where()");
   return fail(error, PF_INVALID_ARGUMENT,
               "an integer cannot be raised to a negative power; cast the base to a float first");
 }
@@ -370,11 +414,12 @@ void program_block(const void* state, int64_t rows, int64_t cols, const Window* 
   tiler.inputs = inputs;
   tiler.outputs = outputs;
   tiler.registers = static_cast<const void**>(scratch);
-  tiler.memory =
-      static_cast<char*>(scratch) + (compiled->nregisters * static_cast<int64_t>(sizeof(void*)) + 63) / 64 * 64;
+  tiler.memory = static_cast<char*>(scratch) + pointer_bytes(compiled);
   tiler.faults = faults;
   for (int32_t k = 0; k < compiled->ninputs; ++k) tiler.cached[k] = nullptr;
   for (int32_t reg = compiled->ninputs; reg < compiled->nregisters; ++reg) tiler.registers[reg] = tiler.slot(reg);
+  for (int32_t t = 0; t < kTemporaries; ++t)
+    tiler.registers[compiled->nregisters + t] = tiler.memory + (compiled->nslots + t) * compiled->slot_bytes;
   const Constant* constants = constants_of(arrays, ninstrs);
   const int64_t filled = minimum_of(compiled->tile, rows * cols);
   for (int32_t i = 0; i < compiled->nconstants; ++i) fill(tiler.slot(constants[i].reg), constants[i], filled);

@@ -186,10 +186,14 @@ static inline Unit unit_at(const ReduceWalk& walk, int64_t index) {
 template <class R, class T>
 static pf_code fill_empty(const pf_call* call, const ReduceWalk& walk, const pf_task* task, pf_error* error) {
   if (walk.units == 0) return PF_OK;
-  if constexpr (R::kEmpty == Empty::kError) {
-    return fail(error, PF_INVALID_ARGUMENT, "a maximum or minimum of no elements has no value");
-  }
   T value = R::kEmpty == Empty::kOne ? T{1} : T{0};
+  if constexpr (R::kEmpty == Empty::kError) {
+    if (call->step->nints == 0 || call->ints[0] == 0) {
+      return fail(error, PF_INVALID_ARGUMENT, "a maximum or minimum of no elements has no value");
+    }
+    value = R::Op::template identity<T>();
+    if (call->inputs[0].dtype == PF_DTYPE_bool) value = value != T{0};
+  }
   if constexpr (R::kFinish == Finish::kMean) value = static_cast<T>(__builtin_nan(""));
   T* const y = static_cast<T*>(call->outputs[0].data);
   const int64_t end = minimum_of(walk.units, task->end * walk.units_per_task);
@@ -263,6 +267,7 @@ static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
   PF_CASE(float64, double)
   PF_CASE(int32, int32_t)
   PF_CASE(int64, int64_t)
+  PF_CASE(uint64, uint64_t)
   PF_CASE(bool, uint8_t)
 #undef PF_CASE
   return fail(error, PF_UNIMPLEMENTED, "%s does not take %s", call->step->kernel, dtype_name(call->inputs[0].dtype));
@@ -295,16 +300,17 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
 
 template <class R>
 static int32_t supports(const pf_step* step, char* why, size_t why_size) {
-  return takes(step, 1, 1, 0, 0, why, why_size) && dtype_in(step, step->inputs[0], R::kDtypes, why, why_size) &&
+  const int32_t ints = R::kEmpty == Empty::kError && step->nints > 0 ? 1 : 0;
+  return takes(step, 1, 1, ints, 0, why, why_size) && dtype_in(step, step->inputs[0], R::kDtypes, why, why_size) &&
          same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) &&
          same_rank(step, step->inputs[0], step->outputs[0], why, why_size);
 }
 
-using SumOf = Reduction<Sum, Finish::kPlain, Empty::kZero, kNumDtypes>;
-using ProductOf = Reduction<Product, Finish::kPlain, Empty::kOne, kNumDtypes>;
+using SumOf = Reduction<Sum, Finish::kPlain, Empty::kZero, kSummedDtypes>;
+using ProductOf = Reduction<Product, Finish::kPlain, Empty::kOne, kSummedDtypes>;
 using MeanOf = Reduction<Sum, Finish::kMean, Empty::kZero, kFloatDtypes>;
-using MaxOf = Reduction<Max, Finish::kPlain, Empty::kError, kAnyDtypes>;
-using MinOf = Reduction<Min, Finish::kPlain, Empty::kError, kAnyDtypes>;
+using MaxOf = Reduction<Max, Finish::kPlain, Empty::kError, kOrderedDtypes>;
+using MinOf = Reduction<Min, Finish::kPlain, Empty::kError, kOrderedDtypes>;
 using AnyOf = Reduction<Max, Finish::kPlain, Empty::kZero, kBoolDtype>;
 using AllOf = Reduction<Min, Finish::kPlain, Empty::kOne, kBoolDtype>;
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "backends/cpu/table.h"
-#include "kernels/view.h"
 #include "kernels/scalar_ops.h"
+#include "kernels/view.h"
 
 namespace pf {
 namespace PF_ISA {
@@ -86,7 +86,8 @@ constexpr TileOp loop_of() {
   }
 }
 
-#define PF_INTEGER_LOOPS(op, nargs) loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), loop_of<op, uint64_t, nargs>()
+#define PF_INTEGER_LOOPS(op, nargs) \
+  loop_of<op, int32_t, nargs>(), loop_of<op, int64_t, nargs>(), loop_of<op, uint64_t, nargs>()
 #define PF_FLOAT_LOOPS(op, nargs) loop_of<op, float, nargs>(), loop_of<op, double, nargs>()
 #define PF_LOOPS_FLOATS(op, nargs) nullptr, nullptr, nullptr, nullptr, PF_FLOAT_LOOPS(op, nargs)
 #define PF_LOOPS_NUMS(op, nargs) nullptr, PF_INTEGER_LOOPS(op, nargs), PF_FLOAT_LOOPS(op, nargs)
