@@ -337,7 +337,7 @@ class _Reader:
             entries
         ):
             _malformed(f"{len(entries)} elements do not fill the shape {list(shape)}")
-        wanted = {"b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
+        wanted = {"b": (bool,), "f": (float, int), "O": (str,)}.get(dtype.kind, (int,))
         if not all(isinstance(entry, wanted) for entry in entries):
             _malformed(f"the elements are not of {dtype}")
         array = np.array(entries, dtype.numpy).reshape(shape)

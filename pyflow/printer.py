@@ -177,6 +177,9 @@ class _Writer:
         return f"!{type(attr).__name__}"
 
     def constant(self, array: np.ndarray) -> str:
+        if array.dtype.kind == "O":
+            entries = ", ".join(map(quoted, array.reshape(-1).tolist()))
+            return f"tensor(string, [{', '.join(map(str, array.shape))}], [{entries}])"
         if array.size <= INLINE and array.dtype.kind in "iubf" and _reads_back(array):
             name = dtypes.as_dtype(array.dtype).name
             entries = ", ".join(repr(entry) for entry in array.reshape(-1).tolist())
