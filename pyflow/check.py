@@ -56,6 +56,8 @@ def check(region: Region, stage: str) -> None:
         if not table.origins.get(node):
             raise _bug(region, stage, node, "has lost its origin")
         _check_types(region, stage, node)
+        for body in node.op.bodies(node).values():
+            check(body, stage)
     for node in region.effects:
         if node.op.effect != "host" and not node.op.is_fallible(node):
             raise _bug(region, stage, node, "is listed as an effect but has none")

@@ -89,6 +89,33 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     return table.add(node.op, inputs, node.attrs, types, node.op.contents_of(inputs, node.attrs, types))
 
 
+def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
+    """``region`` with ``change`` of every body of its control flow; itself if nothing changed."""
+    nodes = region.nodes()
+    if not any(node.op.flow is not None for node in nodes):
+        return region
+    made: dict[Value, Value] = {}
+    copies: dict[Node, Node] = {}
+    for node in nodes:
+        inputs = tuple(made[value] for value in node.inputs)
+        bodies = {name: change(body) for name, body in node.op.bodies(node).items()}
+        if all(body is node.attrs[name] for name, body in bodies.items()):
+            copies[node] = rebuilt(region.table, node, inputs)
+        else:
+            region.table.current = region.table.origins.get(node, ())
+            copies[node] = region.table.make(node.op, inputs, {**node.attrs, **bodies})
+        made.update(zip(node.outputs, copies[node].outputs, strict=True))
+    region.table.current = ()
+    if all(copy is node for node, copy in copies.items()):
+        return region
+    return replace(
+        region,
+        outputs=tuple(made[value] for value in region.outputs),
+        commits=tuple((name, made[value]) for name, value in region.commits),
+        effects=tuple(copies[node] for node in region.effects),
+    )
+
+
 def inlined(table: Table, body: Region, inputs: Sequence[Value]) -> tuple[list[Value], list[Node]]:
     """The outputs and effects of ``body`` on other inputs, its nodes made anew in ``table``."""
     made = dict(zip(body.inputs, inputs, strict=True))

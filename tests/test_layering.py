@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operators": DECLARE | {"opdef"},
     "graph": DECLARE | {"opdef", "operators"},
     "apply": DECLARE | {"graph", "opdef"},
+    "body": DECLARE | {"graph", "opdef"},
     "plan": {"dims", "dtypes", "errors"},
     "views": {"dims", "dtypes", "plan"},
     "entries": {"errors", "plan"},
@@ -44,13 +45,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "passes": PASSES | {"algebra"},
     "container": DECLARE,
     "runtime": PASSES | {"_core", "container", "entries", "passes"},
+    "flow": GRAPH | {"gradients", "ops", "region", "rewrite"},
     "optim": GRAPH | {"gradients", "ops"},
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},
     "demo": {"pyflow"},
     "onnx": PASSES | {"pyflow", "runtime"},
     "cli": {"errors"},
-    "pyflow": GRAPH | {"_core", "data", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
+    "pyflow": GRAPH | {"_core", "data", "flow", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
 }
 # Inside a function, when it is called: a convenience of a lower room that an upper one implements.
 LATE: dict[tuple[str, str], str] = {
@@ -68,7 +70,14 @@ LATE: dict[tuple[str, str], str] = {
     ("cli", "onnx"): "models in ONNX files",
     ("cli", "dims"): "sizes of inputs made by chance",
 }
-PASS_IMPORTS = {("schedule", "lowering"): "its first half"}
+PASS_IMPORTS = {
+    ("schedule", "lowering"): "its first half",
+    ("schedule", "bodies"): "its part for control flow",
+    ("schedule", "order"): "its second half",
+    ("bodies", "lowering"): "bodies are lowered as the rest",
+    ("bodies", "order"): "and ordered as the rest",
+    ("order", "lowering"): "it orders what the first half made",
+}
 
 
 @dataclass(frozen=True)

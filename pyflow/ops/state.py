@@ -46,11 +46,16 @@ class Variable(Operators):
             hint = "pass it as a feed or a constant"
             raise DTypeError(message("variable", f"a variable holds numbers, not {value.type}", user_origin(), hint))
         graph = get_default_graph()
+        if graph.outer is not None:
+            what = "a body of control flow cannot make a variable"
+            raise InvalidArgumentError(message("variable", what, user_origin(), "make it before the call"))
         self._declare(graph, graph.unique_name(name or "variable"), value.type, trainable)
         self.initial_value: Value | None = value
         self.initializer: Node | None = _write(value, self, name=f"{name or 'variable'}/initializer").node
 
     def _declare(self, graph: Graph, name: str, type: TensorType, trainable: bool) -> None:
+        while graph.outer is not None:
+            graph = graph.outer
         if name in graph.variables:
             raise InvalidArgumentError(message("variable", f"there is a variable {name!r} already", user_origin()))
         self.graph = graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,8 @@ class Draft:
     effect: bool = False
     reads: tuple[int, ...] = ()
     writes: tuple[int, ...] = ()
+    late: frozenset[str] = frozenset()
+    """The late symbols that its bodies mention and do not define."""
 
     @property
     def barrier(self) -> bool:
@@ -45,27 +47,65 @@ class Draft:
         return self.effect or self.step.fallible or bool(self.step.defines)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A body of control flow in the plan, and what its steps touch."""
+
+    body: int
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    late: frozenset[str]
+    fallible: bool
+    effect: bool
+
+
 class Lowered:
     """Buffers, views and drafts of a region. What is computed has a TEMPORARY buffer, or a window on one."""
 
-    def __init__(self, region: Region, target: Target) -> None:
-        self.region = region
-        self.target = target
+    def __init__(self, region: Region, target: Target, lower_flow: Callable[[Lowered, Node], None]) -> None:
         self.buffers: list[Buffer] = []
         self.constants: list[np.ndarray] = []
-        self.drafts: list[Draft] = []
-        self.view: dict[Value, View] = {}
-        self.writers: dict[int, list[Draft]] = {}
         self.checks: dict[Check, None] = {}
         self.variables: dict[str, int] = {}
-        self.written = {name for name, _ in region.commits}
-        self.nodes = region.nodes()
+        self.names: dict[int, int] = {}
+        """What TEMPORARY buffers became: other ones, OUTPUT or VARIABLE ones."""
+        self.bodies: list[tuple[Step, ...]] = []
+        """Steps of control flow's bodies, before renaming; those that a body's steps name come before it."""
+        self.inner_nodes: list[Node] = []
+        """The nodes of all bodies."""
         self._sources: dict[int, frozenset[str] | None] = {}
         self._extents: dict[tuple[Size, ...], tuple[Size, tuple[Size, ...]]] = {}
         self._hints: dict[Size, int] = {}
+        self._held: dict[Any, int] = {}
+        self._start(region, target, lower_flow)
+        self._inputs()
+        self._run()
+
+    def inside(self, body: Region, given: Sequence[View]) -> Lowered:
+        """A body of control flow that is lowered into the same plan; ``given`` are the views of its inputs."""
+        inner = object.__new__(Lowered)
+        inner.__dict__.update(self.__dict__)
+        inner._start(body, self.target, self.lower_flow)
+        inner.view.update(zip(body.inputs, given, strict=True))
+        inner.is_inside = True
+        self.inner_nodes += inner.nodes
+        inner._run()
+        return inner
+
+    def _start(self, region: Region, target: Target, lower_flow: Callable[[Lowered, Node], None]) -> None:
+        self.region = region
+        self.target = target
+        self.lower_flow = lower_flow
+        self.is_inside = False
+        self.drafts: list[Draft] = []
+        self.view: dict[Value, View] = {}
+        self.writers: dict[int, list[Draft]] = {}
+        self.written = {name for name, _ in region.commits}
+        self.nodes = region.nodes()
         self._windows: dict[Value, tuple[Node, int]] = {}
         self._find_windows()
-        self._inputs()
+
+    def _run(self) -> None:
         for node in self.nodes:
             self._lower(node)
 
@@ -109,13 +149,13 @@ class Lowered:
         """Does the step wait for late sizes, so that it may fail for want of memory or for sizes that do not fit?"""
         return bool(self.late_names(draft))
 
-    def late_names(self, draft: Draft) -> set[str]:
+    def late_names(self, draft: Draft) -> frozenset[str]:
         """The late symbols in the step's sizes and in those of the buffers that it writes."""
         step = draft.step
         sizes: list[Size] = [*step.ints, *(self.buffers[buffer].elements for buffer in draft.writes)]
         for view in (*step.inputs, *step.outputs):
             sizes += [*view.dims, *view.strides, view.offset]
-        return {name for size in sizes for name in dims.late_names(size)}
+        return draft.late.union(name for size in sizes for name in dims.late_names(size))
 
     def copy(self, source: View, target: View, origin: str, node: Node | None = None) -> Draft:
         """A draft that copies within a memory; it is added."""
@@ -170,7 +210,8 @@ class Lowered:
                 continue
             for index, value in enumerate(node.inputs):
                 maker = value.node.op
-                computed = maker.view is None and not maker.host and maker.name != "transfer" and value not in given
+                computed = maker.view is None and maker.flow is None and value not in given
+                computed = computed and not maker.host and maker.name != "transfer"
                 if uses[value] == 1 and computed and len(value.node.outputs) == 1 and constant_array(value) is None:
                     self._windows[value] = (node, index)
 
@@ -209,9 +250,17 @@ class Lowered:
         held = constant_array(node.outputs[0]) if node.outputs else None
         if held is not None:
             value = node.outputs[0]
+            key = node.attrs["value"]
+            if key in self._held:
+                self._leaf(value, self._held[key], frozenset())
+                return
             native = constant_handles(held) if value.dtype.is_object else held
             self.constants.append(np.require(native, requirements="C"))
-            self._leaf(value, self.add_buffer(Kind.CONSTANT, value.type), frozenset())
+            self._held[key] = self.add_buffer(Kind.CONSTANT, value.type)
+            self._leaf(value, self._held[key], frozenset())
+            return
+        if node.op.flow is not None:
+            self.lower_flow(self, node)
             return
         inputs = tuple(self.view[value] for value in node.inputs)
         if node.op.view is not None:
@@ -260,6 +309,21 @@ class Lowered:
             if source not in self._windows:
                 self.copy(window, part, self.origin(node), node)
 
+    def add_flow(self, step: Step, node: Node, parts: Sequence[Part], state: Sequence[View] = ()) -> None:
+        """A step that runs bodies; ``state`` is what it takes from turn to turn."""
+        reads = dict.fromkeys(view.buffer for view in (*step.inputs, *state))
+        writes: dict[int, None] = {}
+        for part in parts:
+            reads.update(dict.fromkeys(part.reads))
+            writes.update(dict.fromkeys(part.writes))
+        late = frozenset[str]().union(*(part.late for part in parts))
+        effect = any(part.effect for part in parts)
+        draft = Draft(step, node, None, effect, tuple(reads), tuple(writes), late)
+        self.drafts.append(draft)
+        for buffer in writes:
+            self._sources[buffer] = None
+            self.writers.setdefault(buffer, []).append(draft)
+
     def _add(self, step: Step, node: Node | None, sources: frozenset[str] | None, effect: bool = False) -> Draft:
         reads = tuple(dict.fromkeys(view.buffer for view in step.inputs))
         writes = tuple(dict.fromkeys(view.buffer for view in step.outputs))
@@ -274,7 +338,7 @@ class Lowered:
 
     def _sources_of(self, node: Node, lowering: Lowering) -> frozenset[str] | None:
         """None too for what is better computed anew: results much larger than what they are computed from."""
-        if node.op.effect or node.op.host or _has_symbols(node):
+        if self.is_inside or node.op.effect or node.op.host or _has_symbols(node):
             return None
         union: frozenset[str] = frozenset()
         for view in lowering.inputs:
@@ -306,4 +370,13 @@ def _has_symbols(node: Node) -> bool:
 
 def renamed(view: View, names: dict[int, int]) -> View:
     """``view`` on the buffer that its own became."""
-    return replace(view, buffer=names[view.buffer]) if view.buffer in names else view
+    if view.buffer not in names:
+        return view
+    return replace(view, buffer=settled(view.buffer, names))
+
+
+def settled(buffer: int, names: dict[int, int]) -> int:
+    """What ``buffer`` became in the end."""
+    while buffer in names:
+        buffer = names[buffer]
+    return buffer

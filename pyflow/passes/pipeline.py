@@ -25,6 +25,7 @@ from pyflow.passes.simplify import simplify
 from pyflow.plan import Plan
 from pyflow.printer import dump, dump_plan
 from pyflow.region import Region
+from pyflow.rewrite import with_bodies
 from pyflow.target import Target
 
 
@@ -124,7 +125,7 @@ def compile_region(
             elif plan is not None:
                 made = row.function(plan)
             else:
-                made = row.function(region, target)
+                made = _everywhere(row.function, region, target)
         except Exception as error:
             raise _explained(error, row.name, region) from error
         seconds = time.perf_counter() - started
@@ -145,6 +146,11 @@ def compile_region(
         watch.see(index, records[-1], made)
     assert plan is not None
     return Compiled(plan, tuple(records), region, tuple(stages))
+
+
+def _everywhere(function: Callable[[Region, Target], Region], region: Region, target: Target) -> Region:
+    """What a pass makes of a region, and of the bodies in what it made."""
+    return with_bodies(function(region, target), lambda body: _everywhere(function, body, target))
 
 
 class _Watch:

@@ -7,16 +7,17 @@ everything that reads the old value and everything that may fail.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message
-from pyflow.graph import Value
+from pyflow.graph import Node, Value
+from pyflow.passes.bodies import lower_flow
 from pyflow.passes.lowering import Draft, Lowered, renamed
+from pyflow.passes.order import Dependencies
 from pyflow.plan import Commit, Entry, Kind, Plan, Port, Prepare, Solve, Step, View
 from pyflow.region import Region
 from pyflow.target import Target
@@ -36,7 +37,7 @@ def schedule(
     """
     variables = set(region.variables.values())
     feeds = [value for value in region.inputs if value not in variables]
-    return _Scheduler(Lowered(region, target), feeds).plan(
+    return _Scheduler(Lowered(region, target, lower_flow), feeds).plan(
         entry_name,
         tuple(input_names) if input_names is not None else tuple(f"input:{i}" for i in range(len(feeds))),
         tuple(output_names) if output_names is not None else tuple(f"output:{i}" for i in range(len(region.outputs))),
@@ -49,8 +50,7 @@ class _Scheduler:
         self.feeds = feeds
         self.region = lowered.region
         self.buffers = lowered.buffers
-        self.names: dict[int, int] = {}
-        """What TEMPORARY buffers became: OUTPUT or VARIABLE ones."""
+        self.names = lowered.names
 
     def plan(self, name: str, input_names: Sequence[str], output_names: Sequence[str]) -> Plan:
         low = self.lowered
@@ -58,16 +58,17 @@ class _Scheduler:
         outputs = self._outputs(output_names, prepared)
         sources = [self._commit_source(*commit) for commit in self.region.commits]
         drafts = [draft for draft in low.drafts if draft not in prepared]
-        prepares, bodies = self._prepare(prepared, drafts)
+        prepares, prepare_bodies = self._prepare(prepared, drafts)
         graph = Dependencies(drafts, low.late_names)
         last = self._in_place(sources, graph, prepared)
         order = graph.order(
             last, low.bytes_of, {index for index, b in enumerate(self.buffers) if b.kind is Kind.TEMPORARY}
         )
         steps = tuple(self._renamed(drafts[index].step) for index in order)
+        bodies = [tuple(map(self._renamed, body)) for body in low.bodies] + prepare_bodies
         first_write = next((at for at, index in enumerate(order) if index in last), len(order))
         inputs = tuple(Port(n, low.view[value]) for n, value in zip(input_names, self.feeds, strict=True))
-        solves = self._solves(steps)
+        solves = self._solves([*steps, *(step for body in low.bodies for step in body)])
         reads = [low.variables[n] for n, value in self.region.variables.items() if value in low.view]
         entry = Entry(
             name,
@@ -160,23 +161,17 @@ class _Scheduler:
                 continue
             writer = writers[0]
             known = isinstance(self.buffers[temporary].elements, int)
-            if writer in prepared or not known or not low.is_whole(view):
+            if writer in prepared or writer.step.bodies or not known or not low.is_whole(view):
                 continue
             written = next(v for v in writer.step.outputs if v.buffer == temporary)
             if not low.is_whole(written) or self.buffers[temporary].backend != self.buffers[variable].backend:
                 continue
-            if writer.barrier or not _may_overwrite(writer.step, variable, written):
+            if writer.barrier:
                 continue
-            index = graph.index[writer]
-            readers = [reader for reader in graph.readers(variable) if reader != index]
-            later = graph.reachable(index)
-            if any(each in later for each in readers):
+            then = graph.write_in_place(writer, variable, written, lambda each: each.barrier or low.is_late(each))
+            if then is None:
                 continue
-            if any(graph.drafts[each].barrier or low.is_late(graph.drafts[each]) for each in later):
-                continue
-            for reader in readers:
-                graph.add(reader, index)
-            last |= {index, *later}
+            last |= then
             self.names[temporary] = variable
         return last
 
@@ -210,7 +205,7 @@ class _Scheduler:
             done.update(results)
             bodies.append(tuple(draft.step for draft in low.drafts if draft in needed))
             sources = tuple(low.variables[name] for name in names)
-            prepares.append(Prepare(len(bodies) - 1, sources, tuple(results)))
+            prepares.append(Prepare(len(low.bodies) + len(bodies) - 1, sources, tuple(results)))
         return tuple(prepares), bodies
 
     def _solves(self, steps: Iterable[Step]) -> tuple[Solve, ...]:
@@ -226,7 +221,7 @@ class _Scheduler:
                         best[symbol] = (rank, Solve(symbol, index, axis, scale, shift))
         known = best.keys() | {name for step in steps for name in step.defines}
         seen: set[Size] = set()
-        for node in self.lowered.nodes:
+        for node in self._nodes():
             for type in node.types:
                 self._require(type.dims, known, seen)
         for value in self.feeds:
@@ -234,6 +229,9 @@ class _Scheduler:
         for step in steps:
             self._require(step.ints, known, seen)
         return tuple(solve for _, solve in best.values())
+
+    def _nodes(self) -> list[Node]:
+        return [*self.lowered.nodes, *self.lowered.inner_nodes]
 
     def _require(self, sizes: Iterable[Size], known: Iterable[str], seen: set[Size]) -> None:
         for size in sizes:
@@ -247,7 +245,7 @@ class _Scheduler:
     def _untold(self, name: str) -> None:
         having = [
             (node, type)
-            for node in self.lowered.nodes
+            for node in self._nodes()
             for type in node.types
             if any(symbol.name == name for size in type.dims for symbol in dims.symbols_of(size))
         ]
@@ -300,126 +298,3 @@ class _Scheduler:
             bodies=tuple(tuple(step(each) for each in body) for body in plan.bodies),
             entries=(entry,),
         )
-
-
-def _may_overwrite(step: Step, variable: int, written: View) -> bool:
-    """May the step write ``written`` over the buffer of ``variable``, as far as its own reads of it go?"""
-    reads = [view for view in step.inputs if view.buffer == variable]
-    if not reads:
-        return True
-    same = (written.dims, written.strides, written.offset)
-    return step.kernel == "elementwise" and all((view.dims, view.strides, view.offset) == same for view in reads)
-
-
-class Dependencies:
-    """Which draft comes before which, by index."""
-
-    def __init__(self, drafts: list[Draft], late_names: Callable[[Draft], Iterable[str]]) -> None:
-        self.drafts = drafts
-        self.index = {draft: index for index, draft in enumerate(drafts)}
-        self.before: list[set[int]] = [set() for _ in drafts]
-        self.after: list[set[int]] = [set() for _ in drafts]
-        self._readers: dict[int, list[int]] = {}
-        writers: dict[int, list[int]] = {}
-        definers: dict[str, int] = {}
-        effect = -1
-        for index, draft in enumerate(drafts):
-            for buffer in draft.writes:
-                writers.setdefault(buffer, []).append(index)
-            for name in draft.step.defines:
-                definers[name] = index
-        for index, draft in enumerate(drafts):
-            for buffer in draft.reads:
-                self._readers.setdefault(buffer, []).append(index)
-                for writer in writers.get(buffer, ()):
-                    self.add(writer, index)
-            if definers:
-                for name in late_names(draft):
-                    if name in definers and definers[name] != index:
-                        self.add(definers[name], index)
-            if draft.effect:
-                if effect >= 0:
-                    self.add(effect, index)
-                effect = index
-
-    def add(self, first: int, then: int) -> None:
-        self.before[then].add(first)
-        self.after[first].add(then)
-
-    def readers(self, buffer: int) -> list[int]:
-        return self._readers.get(buffer, [])
-
-    def reachable(self, start: int) -> set[int]:
-        """Every draft that must come after ``start``."""
-        found: set[int] = set()
-        stack = [start]
-        while stack:
-            for each in self.after[stack.pop()]:
-                if each not in found:
-                    found.add(each)
-                    stack.append(each)
-        return found
-
-    def order(self, last: set[int], bytes_of: Callable[[int], int], temporary: set[int]) -> list[int]:
-        """A legal order with ``last`` after all others: of two, the one of lower peak: the order in which the drafts
-        stand, or the ready step that frees most first. Steps that may fail, or are seen outside, go before both."""
-        sizes = {b: bytes_of(b) for draft in self.drafts for b in (*draft.reads, *draft.writes) if b in temporary}
-        standing = self._list(last, lambda index, left: index)
-        greedy = self._list(last, lambda index, left: self._growth(index, left, sizes))
-        return min((standing, greedy), key=lambda order: self._peak(order, sizes))
-
-    def _growth(self, index: int, left: dict[int, int], sizes: dict[int, int]) -> int:
-        """Bytes that the step takes less those that it frees."""
-        draft = self.drafts[index]
-        freed = sum(sizes[buffer] for buffer in draft.reads if buffer in sizes and left[buffer] == 1)
-        return sum(sizes[buffer] for buffer in draft.writes if buffer in sizes) - freed
-
-    def _list(self, last: set[int], rank: Callable[[int, dict[int, int]], int]) -> list[int]:
-        left = {buffer: len(readers) for buffer, readers in self._readers.items()}
-        waiting = [len(before) for before in self.before]
-        heap: list[tuple[int, int, int]] = []
-
-        def push(index: int) -> None:
-            group = 2 if index in last else 0 if self.drafts[index].barrier else 1
-            heapq.heappush(heap, (group, rank(index, left), index))
-
-        for index, count in enumerate(waiting):
-            if not count:
-                push(index)
-        order: list[int] = []
-        done = [False] * len(waiting)
-        while heap:
-            index = heapq.heappop(heap)[-1]
-            if done[index]:
-                continue
-            done[index] = True
-            order.append(index)
-            for buffer in self.drafts[index].reads:
-                left[buffer] -= 1
-                if left[buffer] == 1:
-                    for reader in self._readers[buffer]:
-                        if not done[reader] and not waiting[reader]:
-                            push(reader)
-            for user in self.after[index]:
-                waiting[user] -= 1
-                if not waiting[user]:
-                    push(user)
-        assert len(order) == len(waiting), "dependencies have no cycle"
-        return order
-
-    def _peak(self, order: list[int], sizes: dict[int, int]) -> int:
-        left = {buffer: len(readers) for buffer, readers in self._readers.items()}
-        live = peak = 0
-        born: set[int] = set()
-        for index in order:
-            draft = self.drafts[index]
-            for buffer in draft.writes:
-                if buffer in sizes and buffer not in born:
-                    born.add(buffer)
-                    live += sizes[buffer]
-            peak = max(peak, live)
-            for buffer in draft.reads:
-                left[buffer] -= 1
-                if not left[buffer] and buffer in sizes:
-                    live -= sizes[buffer]
-        return peak

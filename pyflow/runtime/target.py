@@ -45,6 +45,8 @@ class BackendTarget:
         """The backend that runs ``node``; None if it must be expanded or cannot run."""
         if node.op.host:
             return reference.HOST
+        if node.op.flow is not None:
+            return None
         if node.op.name == "transfer":
             return str(node.attrs["to"])
         if self.device == reference.REF:

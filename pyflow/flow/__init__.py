@@ -1,0 +1,7 @@
+"""Control flow: branches and loops whose bodies are Python functions, traced once when they are declared."""
+
+from pyflow.flow import definitions as definitions
+from pyflow.flow.branches import cond, switch_case
+from pyflow.flow.loops import map, scan, while_loop
+
+__all__ = ["cond", "map", "scan", "switch_case", "while_loop"]
