@@ -294,26 +294,26 @@ def test_the_memory_plan_names_what_is_not_in_it(graph):
     assert "test_late_sizes.py" in step
 
 
-def unique(graph):
-    count = dims.fresh_late_symbol("unique")
-    return HOST_UNIQUE(graph, count=count)
-
-
-HOST_UNIQUE = opdef.define(
-    "test_late_unique",
-    "x:T",
-    attrs={"count": opdef.SIZE},
-    infer=lambda x, count: (opdef.TensorType(x.dtype, (count,)), opdef.TensorType(dtypes.int64, (count, 2))),
-    ref=lambda x, count: (np.unique(x), np.stack([np.arange(np.unique(x).size)] * 2, 1)),
-    defines=lambda node: dims.late_names(node.attrs["count"]),
-    host=True,
-    multiple=True,
-    doc="The values of ``x``, each once.",
-)
+@pytest.fixture
+def unique():
+    """An op that runs in Python and has results of a size that nothing bounds."""
+    function = pf.define(
+        "test_late_unique",
+        "x:T",
+        attrs={"count": opdef.SIZE},
+        infer=lambda x, count: (opdef.TensorType(x.dtype, (count,)), opdef.TensorType(dtypes.int64, (count, 2))),
+        ref=lambda x, count: (np.unique(x), np.stack([np.arange(np.unique(x).size)] * 2, 1)),
+        defines=lambda node: dims.late_names(node.attrs["count"]),
+        host=True,
+        multiple=True,
+        doc="The values of ``x``, each once.",
+    )
+    yield lambda x: function(x, count=dims.fresh_late_symbol("unique"))
+    del opdef.OPS["test_late_unique"], opdef.FUNCTIONS["test_late_unique"]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_host_op_of_unbounded_results(graph, device):
+def test_a_host_op_of_unbounded_results(graph, device, unique):
     x = pf.placeholder(pf.float32, ["n"])
     found, places = unique(x * 2.0)
     both = [found + 1.0, places, pf.shape(found)[0]]

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from cases.case import ANY, Case, distinct, normal, sample
+from pyflow.dims import fresh_late_symbol
 from pyflow.opdef import call
 from pyflow.ops.shape import pad
 
 F64 = np.float64
+WHOLE = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
 
 
 def _sliced(key: Any, x: np.ndarray, label: str, **rest: Any) -> Case:
@@ -21,6 +23,15 @@ def _sliced(key: Any, x: np.ndarray, label: str, **rest: Any) -> Case:
 
 def _reshape_like_shape(x: Any) -> Any:
     return call("reshape", x, [call("shape", x)[0], -1])
+
+
+def _at_late_sizes(x: Any, rows: Any) -> Any:
+    """Every size in it is told by the run."""
+    return call("reshape", x, [rows, -1])[:rows, rows - 1 :]
+
+
+def _as_sizes(x: Any) -> Any:
+    return call("late_sizes", x, [fresh_late_symbol("size") for _ in range(3)])
 
 
 def _wide(x: np.ndarray, **_: Any) -> np.ndarray:
@@ -38,6 +49,12 @@ CASES = [
     Case("reshape", (normal(0, 3),), {"shape": (3, 0)}, lambda x, **_: x.reshape(3, 0), symbolic=False),
     Case("reshape", (normal(1, 1),), {"shape": ()}, lambda x, **_: x.reshape(()), symbolic=False),
     Case(_reshape_like_shape, (normal(3, 2, 4, dtype=F64),), expected=lambda x, **_: x.reshape(3, 8)),
+    Case(
+        _at_late_sizes,
+        (normal(3, 4, dtype=F64), np.array(2)),
+        expected=lambda x, rows: x.reshape(rows, -1)[:rows, rows - 1 :],
+    ),
+    *(Case(_as_sizes, (np.array([3, 0, 5], d),), expected=lambda x: x, dtype=np.int64, symbolic=False) for d in WHOLE),
     *(Case("transpose", (sample(2, 3, 4, dtype=d),), {}, lambda x, **_: x.T) for d in ANY),
     Case("transpose", (normal(2, 3, 4, dtype=F64),), {"axes": (1, -1, 0)}, lambda x, **_: x.transpose(1, 2, 0)),
     Case("expand_dims", (normal(2, 3, dtype=F64),), {"axis": 1}, lambda x, **_: x[:, None]),
