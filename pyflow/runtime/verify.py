@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from pyflow import dims, interpret
+from pyflow import dims, dtypes, interpret
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph
 from pyflow.passes.pipeline import compile_region
@@ -47,40 +48,73 @@ class Report:
         return "\n".join([*lines, end])
 
 
+NOWHERE = Difference(np.inf, np.inf, np.inf)
+
+
 def difference(have: np.ndarray, want: np.ndarray) -> Difference:
     """``have`` against the reference ``want``; NaN and inf must match, or everything is infinitely apart."""
     if have.shape != want.shape or have.dtype != want.dtype:
-        return Difference(np.inf, np.inf, np.inf)
-    if have.dtype.kind != "f":
-        apart = np.abs(have.astype(np.float64) - want.astype(np.float64)).max(initial=0.0)
-        return Difference(float(apart), np.inf if apart else 0.0, float(apart))
+        return NOWHERE
+    kind = dtypes.as_dtype(want.dtype).kind
+    if kind not in "fc":
+        if np.array_equal(have, want):
+            return Difference(0.0, 0.0, 0.0)
+        if kind not in "biu":
+            return NOWHERE
+        apart = float(np.abs(have.astype(np.float64) - want.astype(np.float64)).max())
+        return Difference(max(apart, 1.0), np.inf, max(apart, 1.0))
+    limits = ml_dtypes.finfo(want.dtype)
+    wide = np.complex128 if kind == "c" else np.float64
+    have, want = have.astype(wide), want.astype(wide)
     finite = np.isfinite(want)
     if not np.array_equal(have[~finite], want[~finite], equal_nan=True) or not np.isfinite(have[finite]).all():
-        return Difference(np.inf, np.inf, np.inf)
-    apart = np.abs(have[finite].astype(np.float64) - want[finite].astype(np.float64))
-    scale = float(np.abs(want[finite]).max(initial=0.0))
-    spacing = np.spacing(np.abs(want[finite])).astype(np.float64)
-    return Difference(
-        float(apart.max(initial=0.0)),
-        float(apart.max(initial=0.0)) / scale if scale else float(apart.max(initial=0.0)),
-        float((apart / spacing).max(initial=0.0)),
-    )
+        return NOWHERE
+    magnitude = np.abs(want[finite])
+    apart = np.abs(have[finite] - want[finite])
+    scale = float(magnitude.max(initial=0.0))
+    spacing = np.exp2(np.floor(np.log2(np.maximum(magnitude, float(limits.tiny))))) * float(limits.eps)
+    largest = float(apart.max(initial=0.0))
+    return Difference(largest, largest / scale if scale else largest, float((apart / spacing).max(initial=0.0)))
 
 
-def random_feeds(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, np.ndarray]:
-    """An array per placeholder: normal numbers, small non-negative integers; sizes not given are their hint or 2."""
+def random_feeds(
+    graph: Graph, sizes: Mapping[str, int], seed: int = 0, known: Mapping[str, Any] | None = None
+) -> dict[str, np.ndarray]:
+    """An array per placeholder: normal numbers, small non-negative integers; sizes not given are their hint or 2.
+
+    ``known``: arrays of placeholders that need none, by name; sizes that they tell are the others' too.
+    """
     random = np.random.default_rng(seed)
+    known = known or {}
+    sizes = {**_sizes_of(graph, known), **sizes}
     result = {}
     for value in graph.inputs:
+        if value.node.name in known:
+            continue
         symbols = [symbol for size in value.dims for symbol in dims.symbols_of(size)]
         numbers = {s.name: sizes.get(s.name, s.hint if s.hint is not None else max(2, s.min)) for s in symbols}
         shape = [dims.evaluate(size, numbers) for size in value.dims]
-        if value.dtype.is_floating:
+        if value.dtype is dtypes.variant:
+            what = f"{value.node.name} is a sequence or an optional, of which no random value is made"
+            raise InvalidArgumentError(message("verify", what, value.node.origin, "give it a value"))
+        if value.dtype.kind in "fc":
             array: np.ndarray = random.standard_normal(shape)
         else:
             array = random.integers(0, 2, size=shape)
-        result[value.node.name] = np.asarray(array).astype(value.dtype.numpy)
+        result[value.node.name] = np.asarray(array).astype(str if value.dtype.is_object else value.dtype.numpy)
     return result
+
+
+def _sizes_of(graph: Graph, known: Mapping[str, Any]) -> dict[str, int]:
+    """What symbols are, as the shapes of arrays tell."""
+    found: dict[str, int] = {}
+    for value in graph.inputs:
+        shape = np.shape(known[value.node.name]) if value.node.name in known else ()
+        for size, number in zip(value.dims, shape, strict=False):
+            solved = dims.solve(size)
+            if solved is not None:
+                found.setdefault(solved[0], (number - solved[2]) // solved[1])
+    return found
 
 
 def verify_graph(
