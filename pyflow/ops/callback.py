@@ -12,7 +12,7 @@ from pyflow import dims, dtypes
 from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.dtypes import DType
-from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError, message, user_origin
+from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError, message
 from pyflow.graph import Node, Value
 from pyflow.objects import strings
 from pyflow.opdef import EVERY, INT, OBJECT, TensorType, define

@@ -10,7 +10,7 @@ import numpy as np
 from pyflow import dims
 from pyflow.apply import convert
 from pyflow.dims import Size
-from pyflow.dtypes import DType, as_dtype, converted, real_dtype
+from pyflow.dtypes import DType, as_dtype, converted, real_dtype, string
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
 from pyflow.opdef import (
@@ -491,8 +491,10 @@ def cast(x: Any, dtype: Any, saturate: bool = False, *, name: str | None = None)
     """
     wanted = as_dtype(dtype)
     x = convert(x)
-    if wanted.is_object is not x.dtype.is_object:
-        return call("string_from_number", x, name=name) if wanted.is_object else call("string_to_number", x, wanted)
+    if wanted is string and x.dtype is not string:
+        return call("string_from_number", x, name=name)  # type: ignore[no-any-return]
+    if wanted is not string and x.dtype is string:
+        return call("string_to_number", x, wanted, name=name)  # type: ignore[no-any-return]
     result: Value = (
         _cast(x, wanted, name=name) if not saturates(wanted, saturate) else _cast_saturated(x, wanted, name=name)
     )

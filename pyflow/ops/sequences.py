@@ -219,6 +219,8 @@ def _settled(shape: Sequence[Size | None], prefix: str) -> tuple[Size, ...]:
 
 def _taken(op: str, value: Value, dtype: Any, shape: Shape | None) -> dict[str, Any]:
     """The attributes of an op that takes an element out: as given, else as its makers tell."""
+    if value.dtype is not variant:
+        raise DTypeError(message(op, f"expected a sequence or an optional, got {value.type}", user_origin()))
     known = element_type(value)
     if (dtype is None or shape is None) and known is None:
         hint = "pass dtype= and shape=, with None for each unknown size"

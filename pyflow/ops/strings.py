@@ -11,7 +11,7 @@ import numpy as np
 from pyflow import dims, dtypes
 from pyflow.dims import Size
 from pyflow.dtypes import DType, converted, string
-from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
+from pyflow.errors import DTypeError, InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.objects import strings as as_strings
 from pyflow.opdef import (
@@ -195,12 +195,18 @@ def _to_number_ref(x: np.ndarray, dtype: DType) -> np.ndarray:
     return converted(np.array(numbers, np.float64), dtype).reshape(x.shape)
 
 
+def _to_number_infer(x: Value, dtype: DType) -> TensorType:
+    if dtype not in ANY:
+        raise DTypeError(f"no text stands for a {dtype}; expected a real dtype or bool")
+    return TensorType(dtype, x.dims)
+
+
 _to_number = _text_op(
     "string_to_number",
     "x:string",
     "The numbers that texts stand for, see :func:`pyflow.strings.to_number`.",
     attrs={"dtype": DTYPE},
-    infer=lambda x, dtype: TensorType(dtype, x.dims),
+    infer=_to_number_infer,
     ref=_to_number_ref,
 )
 
@@ -211,11 +217,7 @@ def to_number(x: Any, dtype: Any = dtypes.float32, name: str | None = None) -> V
 
     The run fails with InvalidArgumentError for other text and for what an integer ``dtype`` does not hold.
     """
-    wanted = dtypes.as_dtype(dtype)
-    if wanted not in ANY:
-        what = f"no text stands for a {wanted}; expected a real dtype or bool"
-        raise DTypeError(message("to_number", what, user_origin()))
-    result: Value = _to_number(x, wanted, name=name)
+    result: Value = _to_number(x, dtype, name=name)
     return result
 
 
