@@ -182,7 +182,7 @@ class _Recogniser:
     def is_variance(self, value: Value, x: Value, centred: Value, axes: tuple[int, ...], inside: list[Node]) -> bool:
         whole = reduced(value, "var", inside)
         if whole is not None:
-            return whole[0] is x and whole[1] == axes
+            return whole[0] is x and whole[1] == axes and all(node.attrs.get("ddof", 0) == 0 for node in inside)
         mean = reduced(value, "mean", inside)
         if mean is None or mean[1] != axes:
             return False
