@@ -51,6 +51,7 @@ from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_g
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
 from pyflow.ops import strings
 from pyflow.ops.activation import *
+from pyflow.ops.activation_kinds import *
 from pyflow.ops.adaptive import *
 from pyflow.ops.bitwise import *
 from pyflow.ops.callback import *
@@ -69,6 +70,7 @@ from pyflow.ops.loss import *
 from pyflow.ops.math import *
 from pyflow.ops.matrices import *
 from pyflow.ops.normalization import *
+from pyflow.ops.norms import *
 from pyflow.ops.pool import *
 from pyflow.ops.pool_nd import *
 from pyflow.ops.random import *

@@ -6,6 +6,7 @@ from importlib import import_module
 
 PUBLIC = (
     "activation",
+    "activation_kinds",
     "adaptive",
     "bitwise",
     "callback",
@@ -24,6 +25,7 @@ PUBLIC = (
     "math",
     "matrices",
     "normalization",
+    "norms",
     "pool",
     "pool_nd",
     "random",

@@ -227,10 +227,7 @@ def _ref(x: np.ndarray, *, axes: Any, sizes: Any, scales: Any, roi: Any, extrapo
             continue
         matrix, outside = _axis_matrix(x.shape[axis], sizes[i], scales[i], attrs, window)
         moved = np.moveaxis(value, axis, -1)
-        if attrs["mode"] == "nearest":
-            picked = moved[..., matrix.argmax(1)]
-        else:
-            picked = moved @ matrix.T
+        picked = moved[..., matrix.argmax(1)] if attrs["mode"] == "nearest" else moved @ matrix.T
         value = np.moveaxis(np.where(outside, np.asarray(extrapolation, picked.dtype), picked), -1, axis)
     if x.dtype.kind in "iu" and value.dtype.kind == "f":
         limits = np.iinfo(x.dtype)

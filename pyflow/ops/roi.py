@@ -47,7 +47,7 @@ def _align_expand(
 ) -> Value:
     sizes = x.dims[2:]
     least = 0.0 if offset else 1.0
-    scaled = boxes * spatial_scale - offset
+    scaled = call("stop_gradient", boxes) * spatial_scale - offset
     points, inside, counts = [], [], []
     room = sampling_ratio or None
     for i, axis in enumerate((1, 0)):
@@ -211,7 +211,8 @@ def roi_align(
         each box. output_size: the bins, an int or (height, width). Returns [R, C, *output_size].
     sampling_ratio: points per bin and axis; 0: as many as the bin has pixels; a box that is more than an image
         large gives NaN then. aligned: coordinates are moved by half a pixel, and boxes may be smaller than a pixel.
-    mode: "avg", or "max" of the weighted neighbours of the points, as ONNX defines it.
+    mode: "avg", or "max" of the weighted neighbours of the points, as ONNX defines it. No gradient flows
+        through boxes.
     """
     offset = 0.5 if aligned else 0.0
     result: Value = _roi_align(x, boxes, batch, output_size, spatial_scale, sampling_ratio, offset, mode, name=name)
@@ -220,7 +221,7 @@ def roi_align(
 
 def _pool_bounds(boxes: Value, scale: float, axis: int, bins: int, size: Any) -> tuple[Value, Value]:
     """(first, last + 1) pixel of each bin, int64 [R, bins]."""
-    scaled = boxes * scale
+    scaled = call("stop_gradient", boxes) * scale
     first = call("floor", scaled[:, axis] + 0.5)
     span = call("maximum", call("floor", scaled[:, axis + 2] + 0.5) - first + 1, 1)
     width = reshape(span / bins, (-1, 1))
@@ -283,7 +284,8 @@ roi_pool = composite(
     doc="""Boxes of ``x``, cut into bins, each of which is the maximum of its pixels; 0 where it has none.
 
     x: floating [N, C, H, W]. boxes: [R, 4]: x0, y0, x1, y1, times ``spatial_scale`` rounded to pixels, both ends
-    inside. batch: [R], the image of each box. output_size: the bins, an int or (height, width). Returns [R, C, *output_size].
+    inside. batch: [R], the image of each box. output_size: the bins, an int or (height, width). Returns
+    [R, C, *output_size]. No gradient flows through boxes.
     """,
 )
 

@@ -268,7 +268,7 @@ def _affine_expand(theta: Value, *, size: Sequence[Size], align_corners: bool) -
 
 def _affine_ref(theta: np.ndarray, *, size: Sequence[int], align_corners: bool) -> np.ndarray:
     axes = [np.linspace(-1, 1, n) if align_corners else (2 * np.arange(n) + 1) / n - 1 for n in size[2:]]
-    points = np.stack([*np.meshgrid(*axes, indexing="ij")][::-1] + [np.ones(size[2:])], -1)
+    points = np.stack([*reversed(np.meshgrid(*axes, indexing="ij")), np.ones(size[2:])], -1)
     return np.einsum("...j,nij->n...i", points, theta).astype(theta.dtype)
 
 

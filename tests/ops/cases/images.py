@@ -91,7 +91,15 @@ CASES = [
     referred("affine_grid", normal(2, 3, 4, dtype=F64), size=(2, 3, 4, 5, 3), align_corners=True),
     *(
         referred(
-            pf.roi_align, _MAP, _BOXES, _IMAGES, output_size=(3, 2), spatial_scale=0.8, _gradient=mode == "avg", **more
+            pf.roi_align,
+            _MAP,
+            _BOXES,
+            _IMAGES,
+            constant=(1,),
+            output_size=(3, 2),
+            spatial_scale=0.8,
+            _gradient=mode == "avg",
+            **more,
         )
         for mode in ("avg", "max")
         for more in (
@@ -100,7 +108,7 @@ CASES = [
             {"mode": mode, "sampling_ratio": 2, "aligned": False},
         )
     ),
-    referred("roi_pool", _MAP, _BOXES, _IMAGES, output_size=(3, 2), spatial_scale=0.8),
+    referred("roi_pool", _MAP, _BOXES, _IMAGES, constant=(1,), output_size=(3, 2), spatial_scale=0.8),
     referred(
         pf.deform_conv2d,
         normal(2, 4, 6, 7, dtype=F64),
