@@ -20,6 +20,7 @@ from pyflow.opdef import (
     EVERY,
     FLOATS,
     FUNCTIONS,
+    HELD,
     INTEGERS,
     NUMERIC,
     Facts,
@@ -512,13 +513,13 @@ def saturates(dtype: DType, saturate: bool) -> bool:
 identity = define(
     "identity",
     "x:T",
-    kinds={"T": EVERY},
+    kinds={"T": HELD},
     infer=lambda x: x.type,
     ref=lambda x: x,
     vjp=lambda node, gradient: (gradient,),
     content=lambda x: x.content,
     view=lambda node, inputs: inputs,
-    facts=Facts(idempotent=EVERY),
+    facts=Facts(idempotent=HELD),
     onnx="Identity",
     doc="``x`` itself, under a name of its own: any shape and dtype.",
 )

@@ -292,7 +292,7 @@ class Lowered:
             text=lowering.text,
             origin=self.origin(node),
         )
-        own = {name for view in outputs for name in dims.late_names(self.buffers[view.buffer].elements)}
+        own = {name for view in outputs for size in view.dims for name in dims.late_names(dims.upper(size))}
         if own.isdisjoint(step.defines):
             self._add(step, node, self._sources_of(node, lowering), bool(node.op.effect))
             return
