@@ -13,6 +13,7 @@ from onnx import FunctionProto, GraphProto, NodeProto, TypeProto
 
 from pyflow.apply import apply
 from pyflow.dims import Dim
+from pyflow.dtypes import variant
 from pyflow.errors import (
     DTypeError,
     InternalError,
@@ -27,6 +28,8 @@ from pyflow.onnx import table
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.schemas import attributes_of, check_inputs
 from pyflow.onnx.tensors import array_of, dense_of
+from pyflow.onnx.variants import Element, Held, Optional, held_by
+from pyflow.onnx.variants import Sequence as HeldSequence
 from pyflow.opdef import OPS, Constant
 from pyflow.region import topological
 
@@ -122,6 +125,8 @@ class Importer:
         self.problems: list[Problem] = []
         self.overridable: set[Value] = set()
         """Values with a default that a run may replace."""
+        self.variants: dict[Value, Any] = {}
+        """What sequences and optionals are known to hold."""
         self._aliased: set[Value] = set()
         self._arrays: dict[Value, np.ndarray | None] = {}
         self._calls: list[tuple[str, str, str]] = []
@@ -184,7 +189,9 @@ class Importer:
         if scope.parent is not None or scope.function or not isinstance(value, Value):
             return value
         if value in self._aliased:
+            held = self.variants.get(value)
             value = apply(OPS["identity"], (value,), {})
+            self.variants[value] = held
         self.name(name, value)
         return value
 
@@ -203,7 +210,7 @@ class Importer:
         attrs = attributes_of(proto, schema, scope.attrs, self.folder)
         missing = any(value is MISSING for value in inputs)
         if function is not None:
-            return None if missing else self._call(function, inputs, attrs, name, scope, self._opsets(function, scope))
+            return None if missing else self._call(function, inputs, proto.output, attrs, name, scope)
         row = table.find(domain, proto.op_type, schema.since_version if schema else version)
         if schema is None and row is None:
             raise UnimplementedError("the op is not one of the standard, and the model has no function of its name")
@@ -232,6 +239,7 @@ class Importer:
             tuple(proto.output),
             attrs,
             self.known,
+            self.variants,
             lambda attr: self._body(attrs, attr, scope),
         )
         try:
@@ -257,12 +265,12 @@ class Importer:
         self,
         function: FunctionProto,
         inputs: Sequence[Any],
+        outputs: Sequence[str],
         attrs: Mapping[str, Any],
         name: str,
         scope: Scope,
-        opsets: Mapping[str, int],
     ) -> Sequence[Any]:
-        """Adds the nodes of ``function`` in place of a node that calls it."""
+        """Adds the nodes of ``function`` in place of a node that calls it; the values of ``outputs``."""
         key = (function.domain, function.name, function.overload)
         if key in self._calls:
             raise InvalidArgumentError(f"the function {function.name!r} calls itself")
@@ -271,7 +279,13 @@ class Importer:
         given = dict(attrs)
         for entry in function.attribute_proto:
             given.setdefault(entry.name, attributes_of(_holder(entry), None, {}, self.folder)[entry.name])
-        inner = scope.inner(parent=None, values={}, attrs=given, opsets=opsets, function=f"{scope.function}{name}/")
+        inner = scope.inner(
+            parent=None,
+            values={},
+            attrs=given,
+            opsets=self._opsets(function, scope),
+            function=f"{scope.function}{name}/",
+        )
         for formal, value in zip(function.input, [*inputs, *[None] * len(function.input)], strict=False):
             inner.bind(formal, value)
         self._calls.append(key)
@@ -282,7 +296,9 @@ class Importer:
             self._calls.pop()
         if len(self.problems) > before:
             raise BodyFailed
-        return [inner.find(output) for output in function.output]
+        return [
+            inner.find(formal) if i < len(outputs) and outputs[i] else None for i, formal in enumerate(function.output)
+        ]
 
     def _expanded(
         self,
@@ -298,7 +314,7 @@ class Importer:
         if schema.has_context_dependent_function:
             versions = schema.context_dependent_function_opset_versions
             best = max((v for v in versions if v <= version), default=min(versions))
-            types = [type_proto(value).SerializeToString() for value in inputs]
+            types = [type_proto(value, self.variants.get(value)).SerializeToString() for value in inputs]
             settled = _settled(proto, scope.attrs)
             text = schema.get_context_dependent_function_with_opset_version(best, settled.SerializeToString(), types)
         else:
@@ -309,7 +325,7 @@ class Importer:
             raise UnimplementedError("there is no mapping for the op, and the standard's own body does not take these")
         function = FunctionProto.FromString(text)
         given = {key: value for key, value in attrs.items() if value is not None}
-        return self._call(function, inputs, given, name, scope, self._opsets(function, scope))
+        return self._call(function, inputs, proto.output, given, name, scope)
 
     # Bodies of If, Loop, Scan.
 
@@ -324,6 +340,8 @@ class Importer:
             inner = scope.inner()
             for formal, value in zip(proto.input, values, strict=True):
                 inner.bind(formal.name, value)
+                if value.dtype is variant and self.variants.get(value) is None:
+                    self.variants[value] = held_by(formal.type)
             for name, array in self.initializers(proto):
                 if name not in inner.values:
                     inner.bind(name, self.constant(array))
@@ -393,20 +411,30 @@ def _settled(proto: NodeProto, attrs: Mapping[str, Any]) -> NodeProto:
     return result
 
 
-def type_proto(value: Value | None) -> TypeProto:
-    """The type of a value as the standard writes it."""
+def type_proto(value: Value | None, held: Held | None = None) -> TypeProto:
+    """The type of a value as the standard writes it; ``held``: what it holds, if it is a variant."""
     result = TypeProto()
     if value is not None:
-        tensor = result.tensor_type
-        tensor.elem_type = value.dtype.onnx
-        tensor.shape.SetInParent()
-        for size in value.dims:
+        _write_type(result, held if value.dtype is variant else Element(value.dtype, value.dims))
+    return result
+
+
+def _write_type(proto: TypeProto, type: Any) -> None:
+    if isinstance(type, HeldSequence):
+        _write_type(proto.sequence_type.elem_type, type.element)
+    elif isinstance(type, Optional):
+        _write_type(proto.optional_type.elem_type, type.held)
+    elif isinstance(type, Element):
+        tensor = proto.tensor_type
+        tensor.elem_type = type.dtype.onnx
+        if type.shape is not None:
+            tensor.shape.SetInParent()
+        for size in type.shape or ():
             entry = tensor.shape.dim.add()
             if isinstance(size, int):
                 entry.dim_value = size
-            else:
+            elif size is not None:
                 entry.dim_param = str(size)
-    return result
 
 
 def _text(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import ModelProto, TypeProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 
 import pyflow.onnx.rows  # noqa: F401
 from pyflow import dtypes
@@ -27,6 +27,7 @@ from pyflow.graph import Graph, Value
 from pyflow.onnx import table
 from pyflow.onnx.importer import MISSING, Importer, Problem, Scope
 from pyflow.onnx.tensors import dim_of, dtype_of, symbol_name
+from pyflow.onnx.variants import held_by
 from pyflow.ops.sources import placeholder, placeholder_with_default
 
 OLDEST = 7
@@ -201,6 +202,8 @@ def _declare(proto: ModelProto, importer: Importer, scope: Scope, shapes: Shapes
             importer.overridable.add(value)
         else:
             value = _input(entry, symbols, shapes)
+            if value.dtype is dtypes.variant:
+                importer.variants[value] = held_by(entry.type)
         scope.bind(entry.name, value)
         importer.name(entry.name, value)
     for name, array in defaults.items():
@@ -213,7 +216,7 @@ def _input(entry: ValueInfoProto, symbols: Mapping[str, Dim], shapes: Shapes) ->
     what = f"input {entry.name!r}"
     kind = entry.type.WhichOneof("value")
     if kind in ("sequence_type", "optional_type"):
-        return _object_input(entry, what)
+        return placeholder(dtypes.variant, (), name=entry.name)
     if kind != "tensor_type":
         raise UnimplementedError(f"{what} is of the kind {kind or 'unknown'}; expected a tensor")
     tensor = entry.type.tensor_type
@@ -225,19 +228,6 @@ def _input(entry: ValueInfoProto, symbols: Mapping[str, Dim], shapes: Shapes) ->
     else:
         raise InvalidArgumentError(f"{what} has no rank; pass shapes={{{entry.name!r}: [...]}} with None where unknown")
     return placeholder(dtype, shape, name=entry.name)
-
-
-def _object_input(entry: ValueInfoProto, what: str) -> Value:
-    variant = dtypes.BY_NAME.get("variant")
-    if variant is None:
-        raise UnimplementedError(f"{what} is a sequence or an optional")
-    return placeholder(variant, (), name=entry.name)
-
-
-def element_of(type: TypeProto) -> TypeProto:
-    """What a sequence or an optional holds."""
-    kind = type.WhichOneof("value")
-    return getattr(type, kind).elem_type if kind in ("sequence_type", "optional_type") else type
 
 
 def _same_type(value: Value, entry: ValueInfoProto) -> None:

@@ -35,6 +35,7 @@ class OnnxNode:
     """Names; empty for one that is left out."""
     attrs: Mapping[str, Any]
     known: Callable[[Value], np.ndarray | None] = constant_array
+    variants: dict[Value, Any] = field(default_factory=dict)
     body: Callable[[str], Callable[..., tuple[Any, ...]]] = field(default=lambda name: _no_body(name))
     """Of a graph attribute: the function that adds its nodes, from the body's inputs to its outputs."""
 
@@ -54,6 +55,16 @@ class OnnxNode:
     def wants(self, index: int) -> bool:
         """Whether the model names that output."""
         return index < len(self.outputs) and bool(self.outputs[index])
+
+    def holds(self, value: Value) -> Any:
+        """The Sequence or Optional of variants.py that a variant is known to be, or None."""
+        return self.variants.get(value)
+
+    def holding(self, value: Value, held: Any) -> Value:
+        """``value``, of which ``held`` is known from here on."""
+        if held is not None:
+            self.variants[value] = held
+        return value
 
     def content(self, value: Value) -> tuple[Size, ...] | None:
         """What a value of sizes is known to hold, as a tuple; None where only a run can tell."""

@@ -1,5 +1,5 @@
 """The rows of the importer's table, grouped as the standard's documentation groups its ops."""
 
-from pyflow.onnx.rows import math, nn, reduction, shapes, sources
+from pyflow.onnx.rows import image, indexing, math, nn, reduction, sequence, shapes, sources, text
 
-__all__ = ["math", "nn", "reduction", "shapes", "sources"]
+__all__ = ["image", "indexing", "math", "nn", "reduction", "sequence", "shapes", "sources", "text"]

@@ -133,8 +133,11 @@ def cast_like(node: OnnxNode, x: Value, like: Value) -> Value:
 
 
 def _cast(node: OnnxNode, x: Value, dtype: Any) -> Value:
+    """Of a number beyond a 2- or 4-bit integer the lowest bits are kept, wherever it comes from."""
     if x.dtype is dtype:
         return pf.identity(x)
+    if dtype.is_integer and dtype.storage_only and x.dtype.is_floating:
+        return pf.cast(pf.cast(x, pf.int32), dtype)
     if dtype.name.startswith("float8"):
         return pf.cast(x, dtype, saturate=bool(node.get("saturate", 1)))
     return pf.cast(x, dtype)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import pyflow as pf
 from pyflow import dims
 from pyflow.dims import Size
@@ -12,12 +14,14 @@ from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.table import onnx_op
 
+_AUTO = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
+
 
 def padding_of(node: OnnxNode, ndim: int) -> Any:
     """The attributes auto_pad and pads as pyflow's windows take them."""
     auto = node.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER", "VALID"):
-        return auto.lower()
+    if auto in _AUTO:
+        return _AUTO[auto]
     if auto != "NOTSET":
         raise InvalidArgumentError(f"unknown auto_pad {auto!r}")
     pads = node.get("pads") or [0] * (2 * ndim)
@@ -50,12 +54,14 @@ def dropout_7(node: OnnxNode, x: Value) -> tuple[Value, ...]:
 
 @onnx_op("Dropout", since=12)
 def dropout(node: OnnxNode, x: Value, ratio: Value | None = None, training: Value | None = None) -> tuple[Value, ...]:
-    is_training = bool(node.scalar(training, "the input 'training_mode'", False))
-    rate = node.scalar(ratio, "the input 'ratio'", 0.5)
-    if not is_training or rate == 0:
+    known = None if training is None else node.known(training)
+    if training is None or (known is not None and not known.any()):
         return pf.identity(x), pf.broadcast_to(pf.constant(True), x.dims)
+    rate = pf.constant(np.float32(0.5)) if ratio is None else pf.cast(ratio, pf.float32)
+    rate = pf.where(training, rate, np.float32(0))
     keep = pf.greater_equal(pf.random_uniform(x.dims, seed=node.get("seed")), rate)
-    return pf.multiply(pf.multiply(x, pf.cast(keep, x.dtype)), 1 / (1 - rate)), keep
+    scale = pf.cast(pf.reciprocal(pf.subtract(np.float32(1), rate)), x.dtype)
+    return pf.where(keep, pf.multiply(x, scale), pf.constant(np.zeros((), x.dtype.numpy))), keep
 
 
 @onnx_op("GlobalAveragePool")

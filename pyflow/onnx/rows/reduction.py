@@ -10,7 +10,7 @@ from pyflow import dims
 from pyflow.errors import UnimplementedError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
-from pyflow.onnx.rows.shapes import size_value
+from pyflow.onnx.rows.shapes import named, size_value
 from pyflow.onnx.table import onnx_op
 from pyflow.ops.common import normalise_axis
 
@@ -65,8 +65,7 @@ def _at_run_time(node: OnnxNode, function: Reduce, x: Value, axes: Value) -> Val
     count = axes.dims[0] if axes.ndim == 1 else None
     if not isinstance(count, int) or count > x.ndim:
         raise UnimplementedError(f"how many axes are reduced is not known: {axes.type}")
-    order = pf.arange(x.ndim)
-    chosen = pf.any(pf.equal(pf.expand_dims(order, 1), pf.mod(pf.cast(axes, pf.int64), x.ndim)), 1)
+    chosen = named(axes, x.ndim)
     places = pf.concat(
         [
             pf.reshape(pf.nonzero(pf.logical_not(chosen)), [x.ndim - count]),

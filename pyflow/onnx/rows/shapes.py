@@ -16,7 +16,7 @@ from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode, present
 from pyflow.onnx.table import onnx_op
 from pyflow.opdef import call
-from pyflow.ops.common import normalise_axes, normalise_axis
+from pyflow.ops.common import normalise_axis
 
 
 @onnx_op("Reshape", since=5)
@@ -66,7 +66,30 @@ def squeeze_1(node: OnnxNode, x: Value) -> Value:
 
 @onnx_op("Squeeze", since=13)
 def squeeze(node: OnnxNode, x: Value, axes: Value | None = None) -> Value:
-    return _squeezed(x, node.ints(axes, "the input 'axes'"))
+    if axes is None or node.content(axes) is not None:
+        return _squeezed(x, node.ints(axes, "the input 'axes'"))
+    count = _length(axes)
+    kept = pf.reshape(pf.nonzero(pf.logical_not(named(axes, x.ndim))), [x.ndim - count])
+    return pf.reshape(x, node.sizes(pf.gather(pf.shape(x), kept)))
+
+
+def _length(value: Value) -> int:
+    if value.ndim != 1 or not isinstance(value.dims[0], int):
+        raise UnimplementedError(f"expected a 1-d value of known length, got {value.type}")
+    return value.dims[0]
+
+
+def named(axes: Value, ndim: int) -> Value:
+    """bool[ndim]: whether the axis is among ``axes``, which a run tells."""
+    order = pf.expand_dims(pf.arange(ndim), 1)
+    return pf.any(pf.equal(order, pf.mod(pf.cast(axes, pf.int64), ndim)), 1)
+
+
+def placed(values: Value, axes: Value, ndim: int, default: Value) -> Value:
+    """int64[ndim]: the entry of ``values`` for each of ``axes``, which a run tells, and ``default`` elsewhere."""
+    hits = pf.equal(pf.expand_dims(pf.arange(ndim), 1), pf.mod(pf.cast(axes, pf.int64), ndim))
+    found = pf.sum(pf.where(hits, pf.cast(values, pf.int64), 0), 1)
+    return pf.where(pf.any(hits, 1), found, default)
 
 
 def _squeezed(x: Value, axes: Sequence[int] | None) -> Value:
@@ -82,7 +105,15 @@ def unsqueeze_1(node: OnnxNode, x: Value) -> Value:
 
 @onnx_op("Unsqueeze", since=13)
 def unsqueeze(node: OnnxNode, x: Value, axes: Value) -> Value:
-    return pf.expand_dims(x, node.ints(axes, "the input 'axes'"))
+    if node.content(axes) is not None:
+        return pf.expand_dims(x, node.ints(axes, "the input 'axes'"))
+    ndim = x.ndim + _length(axes)
+    new = named(axes, ndim)
+    order = pf.arange(ndim)
+    earlier = pf.less(pf.expand_dims(order, 0), pf.expand_dims(order, 1))
+    place = pf.sum(pf.cast(pf.logical_and(earlier, pf.logical_not(new)), pf.int64), 1)
+    own = pf.gather(pf.concat([pf.shape(x), [1]]), pf.minimum(place, x.ndim))
+    return pf.reshape(x, node.sizes(pf.where(new, 1, own)))
 
 
 @onnx_op("Concat", since=4)
@@ -124,10 +155,39 @@ def slice_1(node: OnnxNode, x: Value) -> Value:
 def slice_(
     node: OnnxNode, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
 ) -> Value:
+    known = (axes is None or node.content(axes) is not None) and (steps is None or node.content(steps) is not None)
+    if not known:
+        return _slice_at_run_time(node, x, starts, ends, axes, steps)
     first, last = _entries(node, starts), _entries(node, ends)
     over = node.ints(axes, "the input 'axes'")
     by = node.ints(steps, "the input 'steps'")
     return _slice(node, x, first, last, list(range(len(first))) if over is None else over, by or [1] * len(first))
+
+
+def _slice_at_run_time(
+    node: OnnxNode, x: Value, starts: Value, ends: Value, axes: Value | None, steps: Value | None
+) -> Value:
+    """Along axes or with steps that a run tells: every axis is gathered."""
+    count = _length(starts)
+    over = pf.arange(count) if axes is None else axes
+    sizes = pf.shape(x)
+    step = placed(pf.broadcast_to(1, [count]) if steps is None else steps, over, x.ndim, pf.constant(1))
+    backwards = pf.less(step, 0)
+    last = pf.subtract(sizes, 1)
+    low, high = pf.where(backwards, -1, 0), pf.where(backwards, last, sizes)
+
+    def bounds(values: Value, default: Value) -> Value:
+        given = placed(values, over, x.ndim, default)
+        counted = pf.where(pf.less(given, 0), pf.add(given, sizes), given)
+        return pf.maximum(pf.minimum(counted, high), low)
+
+    first, end = bounds(starts, pf.constant(0)), bounds(ends, sizes)
+    reach = pf.where(backwards, pf.subtract(first, end), pf.subtract(end, first))
+    size = pf.abs(pf.where(pf.equal(step, 0), 1, step))
+    counts = node.sizes(pf.maximum(pf.floor_divide(pf.add(reach, pf.subtract(size, 1)), size), 0))
+    for axis in range(x.ndim):
+        x = pf.gather(x, pf.add(first[axis], pf.multiply(pf.arange(counts[axis]), step[axis])), axis)
+    return x
 
 
 def _entries(node: OnnxNode, value: Value) -> list[Any]:
@@ -198,11 +258,6 @@ def tile(node: OnnxNode, x: Value, repeats: Value) -> Value:
     return pf.reshape(repeated, [dims.mul(count, size) for count, size in zip(counts, x.dims, strict=True)])
 
 
-@onnx_op("Gather")
-def gather(node: OnnxNode, x: Value, indices: Value) -> Value:
-    return pf.gather(x, indices, node["axis"])
-
-
 @onnx_op("Pad", since=2)
 def pad_2(node: OnnxNode, x: Value) -> Value:
     return _pad(node, x, node["pads"], node["value"], range(x.ndim))
@@ -210,9 +265,14 @@ def pad_2(node: OnnxNode, x: Value) -> Value:
 
 @onnx_op("Pad", since=11)
 def pad(node: OnnxNode, x: Value, pads: Value, value: Value | None = None, axes: Value | None = None) -> Value:
+    number = 0 if value is None else pf.reshape(value, [])
+    if axes is not None and node.content(axes) is None:
+        half = _length(axes)
+        sides = (pads[:half], pads[half:])
+        pads = pf.concat([placed(side, axes, x.ndim, pf.constant(0)) for side in sides])
+        axes = None
     over = node.ints(axes, "the input 'axes'")
     axes_of = range(x.ndim) if over is None else [normalise_axis(axis, x.ndim) for axis in over]
-    number = 0 if value is None else pf.reshape(value, [])
     return _pad(node, x, node.sizes(pads, -(2**31)), number, axes_of)
 
 
@@ -287,40 +347,3 @@ def _image(x: Value) -> tuple[Size, ...]:
     if x.ndim != 4:
         raise InvalidArgumentError(f"expected 4 axes, got {x.type}")
     return x.dims
-
-
-@onnx_op("Compress")
-def compress(node: OnnxNode, x: Value, condition: Value) -> Value:
-    axis = node.get("axis")
-    if axis is None:
-        x, axis = pf.reshape(x, [-1]), 0
-    return pf.gather(x, pf.reshape(pf.nonzero(condition), [-1]), axis)
-
-
-@onnx_op("ReverseSequence")
-def reverse_sequence(node: OnnxNode, x: Value, lengths: Value) -> Value:
-    batch, time = node["batch_axis"], node["time_axis"]
-    if {batch, time} != {0, 1} or x.ndim < 2:
-        raise InvalidArgumentError(f"batch_axis and time_axis must be 0 and 1, got {batch} and {time} for {x.type}")
-    first = x if batch == 0 else pf.transpose(x, [1, 0, *range(2, x.ndim)])
-    steps = pf.expand_dims(pf.arange(first.dims[1]), 0)
-    length = pf.expand_dims(pf.cast(lengths, pf.int64), 1)
-    place = pf.where(pf.less(steps, length), pf.subtract(pf.subtract(length, steps), 1), steps)
-    rows = pf.multiply(pf.expand_dims(pf.arange(first.dims[0]), 1), size_value(first.dims[1]))
-    flat = pf.reshape(first, [dims.mul(first.dims[0], first.dims[1]), *first.dims[2:]])
-    result = pf.reshape(pf.gather(flat, pf.add(rows, place), 0), first.dims)
-    return result if batch == 0 else pf.transpose(result, [1, 0, *range(2, x.ndim)])
-
-
-@onnx_op("CenterCropPad")
-def center_crop_pad(node: OnnxNode, x: Value, shape: Value) -> Value:
-    axes = node.get("axes")
-    over = list(range(x.ndim)) if axes is None else [normalise_axis(axis, x.ndim) for axis in axes]
-    normalise_axes(over, x.ndim)
-    pairs: list[tuple[Size, Size]] = [(0, 0)] * x.ndim
-    for axis, wanted in zip(over, node.sizes(shape), strict=True):
-        missing = dims.add(wanted, dims.mul(x.dims[axis], -1))
-        crop = dims.floordiv(dims.maximum(dims.mul(missing, -1), 0), 2)
-        before = dims.add(dims.floordiv(dims.maximum(missing, 0), 2), dims.mul(crop, -1))
-        pairs[axis] = (before, dims.add(missing, dims.mul(before, -1)))
-    return pf.pad(x, pairs)

@@ -1,0 +1,102 @@
+"""Resampling of images and volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import pyflow as pf
+from pyflow import dims
+from pyflow.errors import InvalidArgumentError
+from pyflow.graph import Value
+from pyflow.onnx.node import OnnxNode
+from pyflow.onnx.table import onnx_op
+from pyflow.ops.common import normalise_axis
+
+
+@onnx_op("Upsample", since=7)
+def upsample_7(node: OnnxNode, x: Value) -> Value:
+    return _upsampled(node, x, node["scales"])
+
+
+@onnx_op("Upsample", since=9)
+def upsample(node: OnnxNode, x: Value, scales: Value) -> Value:
+    return _upsampled(node, x, node.constant(scales, "the input 'scales'").tolist())
+
+
+@onnx_op("Resize", since=10)
+def resize_10(node: OnnxNode, x: Value, scales: Value) -> Value:
+    return _upsampled(node, x, node.constant(scales, "the input 'scales'").tolist())
+
+
+def _upsampled(node: OnnxNode, x: Value, scales: Sequence[float]) -> Value:
+    return pf.resize(
+        x,
+        scales=scales,
+        mode=node["mode"],
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+
+
+@onnx_op("Resize", since=11)
+def resize(
+    node: OnnxNode, x: Value, roi: Value | None = None, scales: Value | None = None, sizes: Value | None = None
+) -> Value:
+    axes = node.get("axes")
+    over = list(range(x.ndim)) if axes is None else [normalise_axis(axis, x.ndim) for axis in axes]
+    mode = node["coordinate_transformation_mode"]
+    box = node.constant(roi, "the input 'roi'") if mode == "tf_crop_and_resize" else None
+    given: dict[str, Any] = {}
+    if scales is not None and scales.dims != (0,):
+        given["scales"] = node.constant(scales, "the input 'scales'").astype(np.float64).tolist()
+    elif sizes is not None:
+        given["sizes"] = node.sizes(sizes)
+    else:
+        raise InvalidArgumentError("expected one of the inputs 'scales' and 'sizes'")
+    return pf.resize(
+        x,
+        mode=node["mode"],
+        axes=over,
+        coordinate_transformation_mode=mode,
+        nearest_mode=node["nearest_mode"],
+        cubic_coeff_a=node["cubic_coeff_a"],
+        exclude_outside=bool(node["exclude_outside"]),
+        antialias=bool(node.get("antialias", 0)),
+        extrapolation_value=node["extrapolation_value"],
+        roi=None if box is None else box.tolist(),
+        keep_aspect_ratio_policy=node.get("keep_aspect_ratio_policy", "stretch"),
+        **given,
+    )
+
+
+_MODES = {"linear": "bilinear", "cubic": "bicubic"}
+
+
+@onnx_op("GridSample")
+def grid_sample(node: OnnxNode, x: Value, grid: Value) -> Value:
+    mode = _MODES.get(node["mode"], node["mode"])
+    return pf.grid_sample(x, grid, mode, node["padding_mode"], bool(node["align_corners"]))
+
+
+@onnx_op("AffineGrid")
+def affine_grid(node: OnnxNode, theta: Value, size: Value) -> Value:
+    return pf.affine_grid(theta, node.sizes(size), bool(node["align_corners"]))
+
+
+@onnx_op("CenterCropPad")
+def center_crop_pad(node: OnnxNode, x: Value, shape: Value) -> Value:
+    axes = node.get("axes")
+    over = list(range(x.ndim)) if axes is None else [normalise_axis(axis, x.ndim) for axis in axes]
+    wanted_sizes = node.sizes(shape)
+    if len({*over}) < len(over) or len(wanted_sizes) != len(over):
+        raise InvalidArgumentError(f"{len(wanted_sizes)} sizes for the axes {over}")
+    pairs: list[Any] = [(0, 0)] * x.ndim
+    for axis, wanted in zip(over, wanted_sizes, strict=True):
+        missing = dims.add(wanted, dims.mul(x.dims[axis], -1))
+        crop = dims.floordiv(dims.maximum(dims.mul(missing, -1), 0), 2)
+        before = dims.add(dims.floordiv(dims.maximum(missing, 0), 2), dims.mul(crop, -1))
+        pairs[axis] = (before, dims.add(missing, dims.mul(before, -1)))
+    return pf.pad(x, pairs)
