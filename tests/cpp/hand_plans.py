@@ -130,6 +130,57 @@ def late_plan() -> Plan:
     return Plan(buffers, (steps,), (entry([Port("x", view(0, 6))], ports),))
 
 
+I64 = dtypes.int64
+
+
+def unbounded_plan() -> Plan:
+    """iota of as many elements as the feed says, negated, and twice as many."""
+    count, twice = late_symbol("count"), late_symbol("twice")
+    buffers = (
+        Buffer(Kind.INPUT, I64, 1),
+        Buffer(Kind.TEMPORARY, I64, 1),
+        Buffer(Kind.TEMPORARY, I64, count),
+        Buffer(Kind.TEMPORARY, I64, count),
+        Buffer(Kind.TEMPORARY, I64, twice),
+    )
+    steps = (
+        Step("late_sizes", inputs=(view(0, 1, dtype=I64),), outputs=(view(1, 1, dtype=I64),), defines=("count",)),
+        Step("define_sizes", ints=(2 * count,), defines=("twice",)),
+        Step("iota", outputs=(view(2, count, dtype=I64),)),
+        elementwise("neg", view(3, count, dtype=I64), view(2, count, dtype=I64), origin="train.py:9"),
+        Step("iota", outputs=(view(4, twice, dtype=I64),)),
+    )
+    ports = [Port("minus", view(3, count, dtype=I64)), Port("more", view(4, twice, dtype=I64))]
+    return Plan(buffers, (steps,), (entry([Port("x", view(0, 1, dtype=I64))], ports),))
+
+
+def growing_plan() -> Plan:
+    """A loop that makes iota of 1, then 2 ... up to ``limit`` elements, always in the same buffer."""
+    n = late_symbol("n")
+    buffers = (
+        Buffer(Kind.INPUT, I64, 1),
+        Buffer(Kind.TEMPORARY, I64, 1),
+        Buffer(Kind.TEMPORARY, dtypes.bool_, 1),
+        Buffer(Kind.CONSTANT, I64, 1),
+        Buffer(Kind.TEMPORARY, I64, 1),
+        Buffer(Kind.TEMPORARY, I64, n),
+    )
+    limit, counter, one, size = (view(index, 1, dtype=I64) for index in (0, 1, 3, 4))
+    more = View(2, dtypes.bool_, (), ())
+    less = Program((I64, I64), (Instr("less", dtypes.bool_, (0, 1)),), (2,))
+    compare = (View(1, I64, (), ()), View(0, I64, (), ()))
+    bodies = (
+        (elementwise("sub", counter, limit, limit), Step("while", inputs=(more,), bodies=(1, 2))),
+        (Step("elementwise", inputs=compare, outputs=(more,), programs=(less,)),),
+        (
+            elementwise("add", counter, counter, one),
+            Step("late_sizes", inputs=(counter,), outputs=(size,), defines=("n",)),
+            Step("iota", outputs=(view(5, n, dtype=I64),)),
+        ),
+    )
+    return Plan(buffers, bodies, (entry([Port("limit", limit)], [Port("y", view(5, n, dtype=I64))]),))
+
+
 def control_plan() -> Plan:
     """if up: x += 1 else x -= 1; then while x < limit: x *= 2."""
     boolean = dtypes.bool_

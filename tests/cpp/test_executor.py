@@ -9,15 +9,18 @@ import pytest
 from hand_plans import (
     BATCH,
     F32,
+    I64,
     add_plan,
     array,
     check_step,
     counter_plan,
     elementwise,
     entry,
+    growing_plan,
     late_plan,
     load,
     register,
+    unbounded_plan,
     view,
 )
 
@@ -198,6 +201,61 @@ def test_a_late_size_above_its_bound_fails() -> None:
     run = load(Plan(buffers, ((step,),), (entry([], [Port("y", view(0, count))]),)))
     with pytest.raises(errors.InvalidArgumentError, match="'count' came out as 3; expected 0 to 2"):
         run()
+
+
+def test_sizes_without_a_bound() -> None:
+    run = load(unbounded_plan())
+    for count in (3, 100_000, 0, 5, 1, 200_000):
+        for _ in range(2):
+            minus, more = run(np.array([count]))
+            np.testing.assert_array_equal(minus, -np.arange(count))
+            np.testing.assert_array_equal(more, np.arange(2 * count))
+    with pytest.raises(errors.InvalidArgumentError, match="'count' came out as -1; expected 0 or more"):
+        run(np.array([-1]))
+    with pytest.raises(errors.ResourceExhaustedError, match=r"no \d+ bytes of host memory left"):
+        run(np.array([2**42]))
+    with pytest.raises(errors.ResourceExhaustedError, match="is no size in memory"):
+        run(np.array([2**61]))
+    with pytest.raises(errors.InvalidArgumentError, match="beyond 64 bits"):
+        run(np.array([2**62]))
+    assert len(run(np.array([4]))[0]) == 4
+    assert {row["buffer"]: row["bytes"] for row in run.memory_plan([[1]])["buffers"] if row["late"]} == {
+        2: 0,
+        3: 0,
+        4: 0,
+    }
+
+
+def test_a_size_is_defined_anew_in_each_turn() -> None:
+    run = load(growing_plan(), constants=(np.array([1]),))
+    for limit in (3, 700, 2):
+        np.testing.assert_array_equal(run(np.array([limit]))[0], np.arange(limit))
+    with pytest.raises(errors.InvalidArgumentError, match="the size n has no value here"):
+        run(np.array([0]))
+
+
+def test_a_size_below_zero_where_its_range_says_so() -> None:
+    for low, fits in ((0, False), (-4, True)):
+        shift = late_symbol("shift", 2, low)
+        step = Step("late_sizes", inputs=(view(0, 1, dtype=I64),), outputs=(view(1, 1, dtype=I64),), defines=("shift",))
+        sizes = Step("sizes", outputs=(view(2, 1, dtype=I64),), ints=(3 + shift,))
+        buffers = (Buffer(Kind.INPUT, I64, 1), Buffer(Kind.TEMPORARY, I64, 1), Buffer(Kind.OUTPUT, I64, 1))
+        ports = [Port("x", view(0, 1, dtype=I64))], [Port("y", view(2, 1, dtype=I64))]
+        run = load(Plan(buffers, ((step, sizes),), (entry(*ports),)))
+        if fits:
+            assert run(np.array([-4]))[0].tolist() == [-1]
+        else:
+            with pytest.raises(errors.InvalidArgumentError, match="came out as -4; expected 0 to 2"):
+                run(np.array([-4]))
+
+
+@pytest.mark.parametrize(("kind", "slot"), [(Kind.TEMPORARY, 0), (Kind.OUTPUT, -1), (Kind.INPUT, -1)])
+def test_late_memory_is_a_temporary_without_a_slot(kind, slot) -> None:
+    plan = unbounded_plan()
+    buffers = list(plan.buffers)
+    buffers[2] = Buffer(kind, I64, late_symbol("count"), slot=slot)
+    with pytest.raises(errors.DataLossError, match="of a late size"):
+        load(Plan(tuple(buffers), plan.bodies, plan.entries, slots=1))
 
 
 def test_out() -> None:

@@ -9,7 +9,19 @@ import zlib
 
 import numpy as np
 import pytest
-from hand_plans import F32, add_plan, array, check_step, control_plan, counter_plan, entry, late_plan, scalar
+from hand_plans import (
+    F32,
+    add_plan,
+    array,
+    check_step,
+    control_plan,
+    counter_plan,
+    entry,
+    growing_plan,
+    late_plan,
+    scalar,
+    unbounded_plan,
+)
 
 from pyflow import _core, errors
 from pyflow.plan import Buffer, Kind, Plan, Step
@@ -49,6 +61,8 @@ def test_damaged_bytes_never_crash(sealed: bool) -> None:
         (add_plan(), (), [np.ones((4, 3), np.float32)] * 2),
         (control_plan(), (scalar(1),), [scalar(2), scalar(True, bool), scalar(20)]),
         (late_plan(), (), [array(0, 1, 0, 2, 3, 0)]),
+        (unbounded_plan(), (), [np.array([5])]),
+        (growing_plan(), (np.array([1]),), [np.array([3])]),
         (counter_plan(check_step()), (), [array(1, 2), np.array(True)]),
     ]
     accepted = refused = 0
