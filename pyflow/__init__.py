@@ -53,6 +53,7 @@ from pyflow.ops import strings
 from pyflow.ops.activation import *
 from pyflow.ops.activation_kinds import *
 from pyflow.ops.adaptive import *
+from pyflow.ops.arranging import *
 from pyflow.ops.bitwise import *
 from pyflow.ops.callback import *
 from pyflow.ops.complex import *
@@ -71,6 +72,7 @@ from pyflow.ops.math import *
 from pyflow.ops.matrices import *
 from pyflow.ops.normalization import *
 from pyflow.ops.norms import *
+from pyflow.ops.padding import *
 from pyflow.ops.pool import *
 from pyflow.ops.pool_nd import *
 from pyflow.ops.random import *

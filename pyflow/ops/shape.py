@@ -315,18 +315,23 @@ _pad = define(
 )
 
 
-def pad(x: Any, paddings: Any, value: Any = 0, name: str | None = None) -> Value:
-    """``x`` with ``value`` around it.
+def pad(x: Any, paddings: Any, value: Any = 0, mode: str = "constant", name: str | None = None) -> Value:
+    """``x`` with ``value`` around it; with a ``mode`` other than ``"constant"``, with its own elements.
 
-    ``paddings``: one (before, after) pair of ints or Dims per axis, or one pair for all; negative ones crop. The
+    ``paddings``: one (before, after) pair of ints or Dims per axis, or one pair or number for all; negative crop. The
     result has ``before + size + after`` elements along an axis. ``value``: a number or 0-d value of x's dtype.
+    ``mode``: ``"edge"``, ``"reflect"``, ``"symmetric"`` or ``"wrap"``: see :func:`pad_repeated`.
     """
-    entries = paddings if hasattr(paddings, "__iter__") else [paddings]
+    entries = paddings if hasattr(paddings, "__iter__") else [paddings, paddings]
     pairs = [tuple(pair) if hasattr(pair, "__len__") else pair for pair in entries]
     if pairs and not isinstance(pairs[0], tuple):
         pairs = [tuple(pairs)] * np.ndim(x)
     if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
         what = f"expected (before, after) pairs of ints, got {paddings!r}"
         raise InvalidArgumentError(message("pad", what, user_origin()))
-    result: Value = _pad(x, value, [before for before, _ in pairs], [after for _, after in pairs], name=name)
+    before, after = [before for before, _ in pairs], [after for _, after in pairs]
+    if mode != "constant":
+        repeated: Value = call("pad_repeated", x, before, after, mode, name=name)
+        return repeated
+    result: Value = _pad(x, value, before, after, name=name)
     return result
