@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyflow import dims
 from pyflow.body import accesses, acts
 from pyflow.errors import InvalidArgumentError, Origin, message, user_origin
 from pyflow.graph import Graph, Node, Value
@@ -201,6 +202,9 @@ def capture(
     """
     taken = _Capture(table or Table())
     for index, value in enumerate(feeds):
+        if any(dims.late_in(size) for size in value.dims):
+            what = f"{value.name}: {value.type} cannot be fed: the run itself finds out its size"
+            raise InvalidArgumentError(message("run", what, user_origin(), "feed what it is made of"))
         taken.enter(value, f"feed:{index}", value.content if value.node.op.name != "placeholder" else None)
     needed = needed_for(graph, fetches, set(taken.values))
     missing = [node for node in needed if node.op.name == "placeholder"]

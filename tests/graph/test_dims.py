@@ -75,3 +75,23 @@ def test_expressions_compute_as_python_does(text: str, a: int, b: int) -> None:
     have = dims.evaluate(parsed, {"n": a, "m": b})
     assert have == want
     assert dims.parse(str(parsed)) == parsed
+
+
+def test_upper_bounds_of_late_sizes() -> None:
+    n, free = Dim("n"), dims.late_symbol("free")
+    count = dims.late_symbol("count", n)
+    nested = dims.late_symbol("nested", 2 * count)
+    assert dims.upper(3 * count + 1) == 3 * n + 1
+    assert dims.upper(nested * count) == 2 * n * n
+    assert dims.upper(dims.maximum(nested, 4)) == dims.maximum(2 * n, 4)
+    for shrinking in (n - count, dims.broadcast(count, n), dims.floordiv(n, count)):
+        assert dims.upper(shrinking) == shrinking
+    assert dims.upper(count + free) == n + free
+    assert set(dims.late_names(free * count + n)) == {"free", "count"}
+
+
+def test_names_of_late_symbols_are_taken_once() -> None:
+    (first,) = dims.late_names(dims.fresh_late_symbol("size"))
+    number = int(first.rpartition(".")[2])
+    dims.late_symbol(f"size.{number + 5}")
+    assert dims.late_names(dims.fresh_late_symbol("size")) == (f"size.{number + 6}",)

@@ -327,3 +327,29 @@ def test_a_host_op_of_unbounded_results(graph, device, unique):
 def test_shape_attributes_take_values(graph):
     k = number()
     assert SHAPE.normalise([2, k, 4]) == (2, as_size(k), 4)
+
+
+def test_a_size_that_the_run_tells_is_not_fed(graph):
+    x = pf.placeholder(pf.float32, ["n"])
+    places = pf.nonzero(x)
+    with pytest.raises(pf.errors.InvalidArgumentError, match="cannot be fed: the run itself finds out its size"):
+        pf.Session(graph).run(pf.gather(x, places[0]), {x: values(3), places: [[0]]})
+
+
+def test_a_group_does_not_wait_for_itself(graph):
+    """What a size is made of and what has that size are not one call."""
+    c = pf.placeholder(pf.float32, [])
+    twice = c * 2.0
+    made = pf.broadcast_to(twice, [pf.cast(twice + 1.0, pf.int64)]) * 3.0 + twice
+    agree(graph, made, {c: np.float32(2)}, np.full(5, 16, np.float32))
+
+
+def test_a_run_that_fails_late_leaves_variables_as_they_were(graph):
+    k = number()
+    v = pf.Variable(np.zeros(3, np.float32), name="v")
+    after = pf.reshape(v.assign(v + 1.0)[:k], [2, 1]) * 2.0
+    session = pf.Session(graph, pf.SessionConfig(auto_init=True))
+    assert session.run(after, {k: 2}).tolist() == [[2], [2]]
+    with pytest.raises(pf.errors.InvalidArgumentError, match="elements: got 3 and 2"):
+        session.run(after, {k: 3})
+    assert session.run(v).tolist() == [1, 1, 1]
