@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pyflow.opdef import define
+from pyflow.opdef import TensorType, define
 from pyflow.ops.math import cast_settings
 
 define(
     "narrowed",
     "x:T",
-    **cast_settings(saturate=False),
+    **{**cast_settings(saturate=False), "infer": lambda x, dtype: TensorType(dtype, x.dims)},
     scalar="cast",
     doc="""``x``, computed in a wider dtype, in the ``dtype`` of its op.""",
 )

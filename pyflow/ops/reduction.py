@@ -40,7 +40,7 @@ from pyflow.ops.common import (
     normalise_axis,
     quiet,
 )
-from pyflow.ops.complex_rules import in_parts
+from pyflow.ops.complex_rules import conjugate, in_parts
 from pyflow.ops.sizes import broadcast_check, differ
 from pyflow.plan import View
 
@@ -201,7 +201,7 @@ def _prod_vjp(node: Node, gradient: Value) -> tuple[Value]:
     product = call("prod", filled, axes, True)
     others = call("where", zero, product, product / filled)
     matters = call("logical_or", zeros == 0, call("logical_and", zeros == 1, zero))
-    return (call("where", matters, restored(gradient, node) * others, 0),)
+    return (call("where", matters, restored(gradient, node) * conjugate(others), 0),)
 
 
 sum = reduction_op(

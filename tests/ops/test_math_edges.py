@@ -14,6 +14,7 @@ from pyflow.dims import Dim
 from pyflow.gradients import gradients
 from pyflow.graph import Graph
 from pyflow.interpret import evaluate_graph
+from pyflow.opdef import ANY
 
 
 def slope(function: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
@@ -105,7 +106,6 @@ def test_what_wraps_or_fails_is_not_known() -> None:
         (lambda x: pf.max(np.ones((0, 3)), 0), errors.InvalidArgumentError, ["[max]", "no elements", "float64[0,3]"]),
         (lambda x: pf.logical_and(x, True), errors.DTypeError, ["[logical_and]", "expected bool", "float32"]),
         (lambda x: pf.gelu(x, "quick"), errors.DTypeError, ["[gelu]", "'tanh'", "'quick'"]),
-        (lambda x: pf.cast(x, "float16"), errors.InvalidArgumentError, ["[cast]", "float16", "float32"]),
         (lambda x: pf.sum_to(x, (3, 1)), errors.InvalidArgumentError, ["[sum_to]", "float32[4,b]", "[3,1]"]),
     ],
 )
@@ -127,8 +127,6 @@ def test_messages(call: Callable[..., Any], kind: type[Exception] | None, words:
         (lambda x: x // (x - x), "zero"),
         (lambda x: x % (x - x), "zero"),
         (lambda x: x ** (-x), "negative"),
-        (lambda x: pf.cast(pf.log(pf.cast(x, "float64") - 9), "int32"), "cast"),
-        (lambda x: pf.cast(pf.cast(x, "float64") * 1e10, "int32"), "cast"),
     ],
 )
 def test_failures_of_a_run(call: Callable[..., Any], words: str) -> None:
@@ -148,9 +146,9 @@ def test_division_by_a_nonzero_constant_cannot_fail() -> None:
             assert not y.node.op.is_fallible(y.node)
 
 
-@pytest.mark.parametrize("dtype", dtypes.COMPUTED)
+@pytest.mark.parametrize("dtype", sorted(ANY, key=str), ids=str)
 def test_python_numbers_take_the_dtype(dtype: dtypes.DType) -> None:
     with Graph().as_default():
         x = placeholder(dtype, (2,))
         assert (x + 1).dtype is (dtypes.int64 if dtype is dtypes.bool_ else dtype)
-        assert (x / 2).dtype is (dtypes.float32 if dtype is dtypes.float32 else dtypes.float64)
+        assert (x / 2).dtype is (dtype if dtype.is_floating else dtypes.float64)

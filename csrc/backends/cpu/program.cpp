@@ -75,11 +75,18 @@ int32_t stages_of(const pf_program* program, const pf_instr& instr, TileOp* stag
 
 // The loop of a choice between elements of any dtype, or NULL and a reason.
 TileOp choice_of(const pf_program* program, const pf_instr& instr, char* why, size_t why_size) {
-  const int32_t* dtypes = program->register_dtypes;
-  const bool fits = instr.nargs == 3 && dtypes[instr.args[0]] == PF_DTYPE_bool &&
-                    dtypes[instr.args[1]] == instr.dtype && dtypes[instr.args[2]] == instr.dtype;
-  if (!fits) refuse(why, why_size, "where takes a bool and two arguments of %s", dtype_name(instr.dtype));
-  return fits ? find_where(element_size(instr.dtype)) : nullptr;
+  if (instr.nargs != 3) {
+    refuse(why, why_size, "where takes 3 arguments, got %d", instr.nargs);
+    return nullptr;
+  }
+  for (int32_t i = 0; i < 3; ++i) {
+    const int32_t dtype = program->register_dtypes[instr.args[i]];
+    const int32_t expected = i == 0 ? static_cast<int32_t>(PF_DTYPE_bool) : instr.dtype;
+    if (dtype == expected) continue;
+    refuse(why, why_size, "argument %d of where is %s, expected %s", i, dtype_name(dtype), dtype_name(expected));
+    return nullptr;
+  }
+  return find_where(element_size(instr.dtype));
 }
 
 // The loop of an instruction that is no cast, or NULL and a reason.
