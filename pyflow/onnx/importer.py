@@ -385,7 +385,16 @@ class Importer:
         ):
             results = evaluate_node(node, inputs)  # type: ignore[arg-type]
         for output, array in zip(node.outputs, results, strict=True):
-            self._arrays[output] = array
+            self._arrays[output] = _content_of(output) if array is None else array
+
+
+def _content_of(value: Value) -> np.ndarray | None:
+    """What a value of sizes is known to hold, if these are numbers."""
+    content = value.content
+    entries = content if isinstance(content, tuple) else (content,)
+    if content is None or not all(isinstance(entry, int) for entry in entries):
+        return None
+    return np.array(content, value.dtype.numpy)
 
 
 def _is_symbolic(attr: Any) -> bool:

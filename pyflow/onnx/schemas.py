@@ -58,11 +58,11 @@ def _kinds(schema: Any) -> dict[str, tuple[int, bool, Any]]:
 
 @lru_cache(maxsize=1024)
 def _signature(domain: str, name: str, since: int) -> tuple[list[tuple[str, str, bool, bool]], dict[str, set[str]]]:
-    """Per formal input (name, type variable, variadic, of one type); the types that each variable may be."""
+    """Per formal input (name, type variable, must be given, of one type); the types that each variable may be."""
     schema = defs.get_schema(name, since, domain)
     option = defs.OpSchema.FormalParameterOption
     formals = [
-        (entry.name, entry.type_str, entry.option == option.Variadic, entry.is_homogeneous) for entry in schema.inputs
+        (entry.name, entry.type_str, entry.option == option.Single, entry.is_homogeneous) for entry in schema.inputs
     ]
     allowed = {entry.type_param_str: set(entry.allowed_type_strs) for entry in schema.type_constraints}
     return formals, allowed
@@ -77,9 +77,9 @@ def check_inputs(schema: Any, inputs: Sequence[Any]) -> None:
     formals, allowed = _signature(schema.domain, schema.name, schema.since_version)
     found: dict[str, Any] = {}
     for index, value in enumerate(inputs):
-        name, variable, variadic, same = formals[min(index, len(formals) - 1)]
+        name, variable, required, same = formals[min(index, len(formals) - 1)]
         if value is None:
-            if index < schema.min_input and not variadic:
+            if required:
                 raise InvalidArgumentError(f"the input {name!r} is left out")
             continue
         text = f"tensor({_NAMES.get(value.dtype.name, value.dtype.name.replace('_', ''))})"

@@ -103,6 +103,11 @@ def _unique_slices(x: Value, axis: int, settled: bool) -> tuple[Value, ...]:
     return pf.gather(x, chosen, axis), chosen, key, counts
 
 
+@onnx_op("NonZero")
+def nonzero(node: OnnxNode, x: Value) -> Value:
+    return pf.nonzero(x)
+
+
 @onnx_op("Compress")
 def compress(node: OnnxNode, x: Value, condition: Value) -> Value:
     axis = node.get("axis")
