@@ -62,6 +62,7 @@ from pyflow.ops.conv_nd import *
 from pyflow.ops.creation import *
 from pyflow.ops.cumulative import *
 from pyflow.ops.debug import *
+from pyflow.ops.einsum import *
 from pyflow.ops.floating import *
 from pyflow.ops.indexing import *
 from pyflow.ops.joining import *

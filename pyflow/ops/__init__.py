@@ -17,6 +17,7 @@ PUBLIC = (
     "creation",
     "cumulative",
     "debug",
+    "einsum",
     "floating",
     "indexing",
     "joining",
