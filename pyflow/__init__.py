@@ -45,7 +45,7 @@ from pyflow.dtypes import (
     variant,
 )
 from pyflow.dtypes import bool_ as bool
-from pyflow.flow import cond, map, scan, switch_case, while_loop
+from pyflow.flow import cond, map, scan, sequence_map, switch_case, while_loop
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
@@ -180,6 +180,7 @@ __all__ = [
     "placeholder_with_default",
     "reset_default_graph",
     "scan",
+    "sequence_map",
     "set_random_seed",
     "string",
     "strings",

@@ -3,5 +3,6 @@
 from pyflow.flow import definitions as definitions
 from pyflow.flow.branches import cond, switch_case
 from pyflow.flow.loops import map, scan, while_loop
+from pyflow.flow.sequences import sequence_map
 
-__all__ = ["cond", "map", "scan", "switch_case", "while_loop"]
+__all__ = ["cond", "map", "scan", "sequence_map", "switch_case", "while_loop"]

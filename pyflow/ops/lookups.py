@@ -109,7 +109,8 @@ def _tfidf_ref(x: np.ndarray, **attrs: Any) -> np.ndarray:
     scale = weights if weights.size else np.ones(len(known))
     scored = {"tf": found, "idf": (found > 0) * scale, "tfidf": found * scale}[attrs["mode"]]
     result = np.zeros((len(rows), max(indexes, default=-1) + 1), np.float32)
-    np.add.at(result, (slice(None), np.array(indexes, np.int64)), scored.astype(np.float32))
+    for column, index in enumerate(indexes):
+        result[:, index] += scored[:, column]
     return result.reshape(*x.shape[:-1], result.shape[-1])
 
 

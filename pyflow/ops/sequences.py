@@ -87,7 +87,7 @@ def _common_dims(shapes: Sequence[tuple[Size, ...]]) -> tuple[Size, ...]:
     return tuple(column[0] if len(set(column)) == 1 else UNKNOWN for column in columns)
 
 
-_HOST = {"host": True, "vjp": no_gradient}
+_HOST: dict[str, Any] = {"host": True, "vjp": no_gradient}
 
 _construct = define(
     "sequence_construct",

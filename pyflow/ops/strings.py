@@ -294,7 +294,7 @@ def _normalizer_ref(
 ) -> np.ndarray:
     folded: Callable[[str], str] = str if is_case_sensitive else str.lower
     stops = {folded(word) for word in stopwords}
-    change = {"none": str, "lower": str.lower, "upper": str.upper}[case]
+    change: Callable[[str], str] = {"none": str, "lower": str.lower, "upper": str.upper}[case]
     kept = [change(text) for text in x.reshape(-1).tolist() if folded(text) not in stops] or [""]
     return as_strings(kept).reshape(*x.shape[:-1], len(kept))
 

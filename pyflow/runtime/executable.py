@@ -66,7 +66,7 @@ def compile_fetches(
     )
     plan = compiled.plan
     model = _core.Model(plan.to_bytes(), list(plan.constants))
-    run = _core.Callable(model, 0, state.native, threads, _coercer(feeds, held), located)
+    run: Any = _core.Callable(model, 0, state.native, threads, _coercer(feeds, held), located)
     if any(v.dtype.is_object for v in (*feeds, *fetches.values)) or any(map(has_objects, held)):
         run = ObjectRun(run, feeds, fetches.values)
     entry = plan.entries[0]

@@ -100,7 +100,7 @@ class ObjectRun:
         for index, value in self._feeds:
             if index < len(given):
                 given[index] = own.put(coerce(value, given[index]), value.dtype)
-        out = options and options.get("out")
+        out = options.get("out") if options else None
         if out is not None and any(index < len(out) and out[index] is not None for index, _ in self._fetches):
             raise InvalidArgumentError(message("run", "out= takes no objects; give None for them", user_origin()))
         tables = _runs.__dict__.setdefault("tables", [])

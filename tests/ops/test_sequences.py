@@ -117,6 +117,42 @@ def test_optionals(graph: pf.Graph, session: pf.Session) -> None:
         session.run(inside, {v: None})
 
 
+def test_in_control_flow(graph: pf.Graph, session: pf.Session) -> None:
+    x, yes = pf.placeholder(pf.float32, ("n",)), pf.placeholder(pf.bool, ())
+    chosen = pf.cond(yes, lambda: pf.sequence_construct(x, x), pf.sequence_empty)
+    count = pf.placeholder(pf.int64, ())
+
+    def turn(i: Any, q: Any) -> Any:
+        return i + 1, pf.sequence_insert(q, pf.cast(i, pf.float32) * x)
+
+    _, collected = pf.while_loop(lambda i, q: i < count, turn, (pf.constant(0), pf.sequence_empty()))
+    for given in (True, False):
+        found = session.run([pf.sequence_length(chosen), collected], {x: A, yes: given, count: 3})
+        assert found[0] == 2 * given
+        assert lists(found[1]) == lists([A * 0, A, A * 2])
+
+
+def test_map(graph: pf.Graph, session: pf.Session) -> None:
+    x, y = pf.placeholder(pf.float32, ("n",)), pf.placeholder(pf.float32, ("n",))
+    q = pf.sequence_construct(x, y)
+    assert lists(session.run(pf.sequence_map(lambda e: e * y, [q]), {x: A, y: A + 1})) == lists(
+        [A * A + A, (A + 1) ** 2]
+    )
+    v, w = pf.placeholder(pf.variant), pf.placeholder(pf.variant)
+    types = [(pf.float32, (None,)), (pf.float32, (None,))]
+    both = pf.sequence_map(lambda a, b: (pf.concat([a, b], 0), pf.sum(b)), [v, w], types, results=2)
+    joined, sums = session.run(list(both), {v: [A, B], w: [B, A]})
+    assert lists(joined) == lists([np.concatenate([A, B]), np.concatenate([B, A])])
+    assert lists(sums) == [6.0, 3.0]
+    assert session.run(both[0], {v: [], w: []}) == []
+    with pytest.raises(pf.errors.FailedPreconditionError, match="sequences differ in length"):
+        session.run(both[0], {v: [A], w: [A, B]})
+    with pytest.raises(InvalidArgumentError, match="not known"):
+        pf.sequence_map(lambda a: a, [v])
+    with pytest.raises(InvalidArgumentError, match="expected results=2"):
+        pf.sequence_map(lambda a: a, [q], results=2)
+
+
 def test_what_a_run_refuses(graph: pf.Graph, session: pf.Session) -> None:
     v, i = pf.placeholder(pf.variant, name="v"), pf.placeholder(pf.int64, ())
     at = pf.sequence_at(v, i, pf.float32, (None,))
