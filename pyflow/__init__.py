@@ -54,6 +54,7 @@ from pyflow.ops.activation import *
 from pyflow.ops.activation_kinds import *
 from pyflow.ops.adaptive import *
 from pyflow.ops.arranging import *
+from pyflow.ops.attention import *
 from pyflow.ops.bitwise import *
 from pyflow.ops.callback import *
 from pyflow.ops.complex import *

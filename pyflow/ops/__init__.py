@@ -9,6 +9,7 @@ PUBLIC = (
     "activation_kinds",
     "adaptive",
     "arranging",
+    "attention",
     "bitwise",
     "callback",
     "complex",
