@@ -39,8 +39,8 @@ class Carrier:
         result = []
         for value, box, element, held in zip(values, self.boxed, self.elements, self.held, strict=True):
             if box:
-                assert element is not None and element.shape is not None
-                value = pf.optional_get_element(value, element.dtype, element.shape)
+                assert element is not None
+                value = pf.optional_get_element(value, element.dtype, element.shape or ())
             elif value.dtype is variant:
                 value = self.node.holding(value, held)
             result.append(value)

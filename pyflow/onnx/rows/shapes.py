@@ -12,7 +12,7 @@ import pyflow as pf
 from pyflow import dims
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, UnimplementedError
-from pyflow.graph import Value
+from pyflow.graph import Value, get_default_graph
 from pyflow.onnx.node import OnnxNode, present
 from pyflow.onnx.table import onnx_op
 from pyflow.opdef import call
@@ -93,9 +93,16 @@ def placed(values: Value, axes: Value, ndim: int, default: Value) -> Value:
 
 
 def _squeezed(x: Value, axes: Sequence[int] | None) -> Value:
-    if axes is None and any(not isinstance(size, int) for size in x.dims):
-        raise UnimplementedError(f"without axes, the rank depends on sizes that a run knows: {x.type}")
-    return pf.squeeze(x, axes)
+    if axes is not None:
+        return pf.squeeze(x, axes)
+    ones = [axis for axis, size in enumerate(x.dims) if size == 1]
+    open_ = [size for size in x.dims if not isinstance(size, int)]
+    if not open_:
+        return pf.squeeze(x, ones)
+    differ = pf.all(pf.stack([pf.not_equal(size_value(size), 1) for size in open_]))
+    what = f"squeeze without axes of {x.type}: a size that was not known is 1, and would be taken away"
+    with get_default_graph().control_dependencies([pf.Assert(differ, what)]):
+        return pf.squeeze(x, ones)
 
 
 @onnx_op("Unsqueeze")

@@ -62,9 +62,11 @@ def eye_like(node: OnnxNode, x: Value) -> Value:
 
 @onnx_op("Range")
 def range_(node: OnnxNode, start: Value, limit: Value, delta: Value) -> Value:
-    bounds = (start, limit, delta)
-    if any(value.ndim for value in bounds):
-        raise InvalidArgumentError(f"expected three numbers, got {', '.join(str(value.type) for value in bounds)}")
+    if any(value.dims not in ((), (1,)) for value in (start, limit, delta)):
+        raise InvalidArgumentError(f"expected three numbers, got {start.type}, {limit.type} and {delta.type}")
+    start, limit, delta = bounds = tuple(
+        pf.reshape(value, []) if value.ndim else value for value in (start, limit, delta)
+    )
     known = [node.known(value) for value in bounds]
     if all(array is not None for array in known):
         return pf.constant(np.arange(*(array.item() for array in known)).astype(start.dtype.numpy))  # type: ignore[union-attr]
