@@ -23,7 +23,19 @@ FIRST_IN = {
 }
 """Ops that only passes make, and the first pass that may."""
 
-ORDER = ("capture", "infer", "simplify", "fold", "recognise", "place", "layout", "simplify_again", "fuse", "schedule")
+ORDER = (
+    "capture",
+    "infer",
+    "simplify",
+    "fold",
+    "flow",
+    "recognise",
+    "place",
+    "layout",
+    "simplify_again",
+    "fuse",
+    "schedule",
+)
 
 
 def check(region: Region, stage: str) -> None:

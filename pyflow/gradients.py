@@ -43,7 +43,12 @@ def gradients(
         if grad_ys is None and not value.dtype.is_floating:
             what = f"{value.name}: {value.type} is complex: it has no gradient of its own"
             raise DTypeError(message("gradients", what, user_origin(), "give grad_ys, or make it real first (pf.abs)"))
-    graph = outputs[0].graph or get_default_graph()
+    graph = get_default_graph()
+    if graph.outer is None:
+        graph = outputs[0].graph or graph
+    else:
+        outputs = [graph.adopt(y) for y in outputs]
+        sources = [graph.adopt(x) if isinstance(x, Value) else x for x in sources]
     wanted = {value for x in sources for value in _reads(graph, x)}
     stopped = set(stop_gradients or ())
     with graph.name_scope(name):

@@ -103,6 +103,13 @@ class Step:
     origin: str = ""
 
 
+def overwritable(step: Step) -> tuple[View, ...]:
+    """The inputs over which the step may write an output, element by element."""
+    if step.kernel == "elementwise":
+        return step.inputs
+    return step.inputs[:1] if step.kernel == "put_row" else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A named input or output of an entry."""

@@ -73,6 +73,12 @@ class Table:
         attrs = {"label": label, "dtype": type.dtype, "dims": type.dims}
         return self.add(OPS["input"], (), attrs, (type,), (content,)).outputs[0]
 
+    def fresh(self, outside: Value) -> Value:
+        """An input that stands for a value from outside."""
+        made = self.input(f"taken:{len(self._nodes)}", outside.type, outside.content)
+        self.unite(made.node, self.origins.get(outside.node, ()))
+        return made
+
     def unite(self, node: Node, origins: Iterable[Origin]) -> None:
         have = self.origins.get(node, ())
         new = tuple(origin for origin in origins if origin not in have)

@@ -90,7 +90,8 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
 
 
 def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
-    """``region`` with ``change`` of every body of its control flow; itself if nothing changed."""
+    """``region`` with ``change`` of every body of its control flow, in which constants that it captures are known; itself
+    if nothing changed."""
     nodes = region.nodes()
     if not any(node.op.flow is not None for node in nodes):
         return region
@@ -98,7 +99,7 @@ def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
     copies: dict[Node, Node] = {}
     for node in nodes:
         inputs = tuple(made[value] for value in node.inputs)
-        bodies = {name: change(body) for name, body in node.op.bodies(node).items()}
+        bodies = {name: change(_informed(node, body, inputs)) for name, body in node.op.bodies(node).items()}
         if all(body is node.attrs[name] for name, body in bodies.items()):
             copies[node] = rebuilt(region.table, node, inputs)
         else:
@@ -114,6 +115,34 @@ def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
         commits=tuple((name, made[value]) for name, value in region.commits),
         effects=tuple(copies[node] for node in region.effects),
     )
+
+
+def _informed(node: Node, body: Region, inputs: Sequence[Value]) -> Region:
+    """``body`` with the constants among ``inputs`` that no turn changes in the place of its inputs."""
+    flow = node.op.flow
+    assert flow is not None
+    lasting = flow.lead + (node.attrs[flow.carried] if flow.carried else 0) + node.attrs.get("sliced", 0)
+    known = {
+        body.inputs[place - flow.lead]: value.node
+        for place, value in enumerate(inputs)
+        if place >= lasting and value.node.op.name == "constant"
+    }
+    if not known or known.keys().isdisjoint(node.outputs[0] for node in body.nodes() if node.outputs):
+        return body
+    table = body.table
+    made: dict[Value, Value] = {}
+    copies: dict[Node, Node] = {}
+    for each in body.nodes():
+        if each.outputs and each.outputs[0] in known:
+            source = known[each.outputs[0]]
+            table.current = table.origins.get(source, ())
+            copies[each] = table.add(source.op, (), source.attrs, source.types, source.contents)
+        else:
+            copies[each] = rebuilt(table, each, tuple(made[value] for value in each.inputs))
+        made.update(zip(each.outputs, copies[each].outputs, strict=True))
+    table.current = ()
+    outputs = tuple(made[value] for value in body.outputs)
+    return replace(body, outputs=outputs, effects=tuple(copies[each] for each in body.effects))
 
 
 def inlined(table: Table, body: Region, inputs: Sequence[Value]) -> tuple[list[Value], list[Node]]:

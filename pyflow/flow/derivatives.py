@@ -29,7 +29,7 @@ def cond(node: Node, *arrived: Value | None) -> Gradients:
     rows = [(name, value) for name in names for value in kept[name]]
     _extend(node, {name: [v if n == name else (n, v) for n, v in rows] for name in names}, [v.type for _, v in rows])
     flowing = [(i, gradient) for i, gradient in enumerate(arrived) if gradient is not None]
-    floats = [i for i, value in enumerate(captured) if value.dtype.is_floating]
+    floats = [i for i, value in enumerate(captured) if value.dtype.is_inexact]
     if not flowing or not floats:
         return (None,) * len(node.inputs)
     bodies: dict[str, Body] = {}
@@ -75,9 +75,9 @@ def scan(node: Node, *arrived: Value | None) -> Gradients:
     _extend(node, {"body": kept}, [TensorType(value.dtype, (count, *value.dims)) for value in kept])
     saved = list(node.outputs[start:])
     rows = [(i, g) for i, g in enumerate(arrived[carried + 1 : start]) if g is not None]
-    carry = [i for i in range(carried) if inputs[i].dtype.is_floating]
-    taken = [i for i in range(carried, carried + sliced) if inputs[i].dtype.is_floating]
-    others = [i for i in range(carried + sliced, len(inputs)) if inputs[i].dtype.is_floating]
+    carry = [i for i in range(carried) if inputs[i].dtype.is_inexact]
+    taken = [i for i in range(carried, carried + sliced) if inputs[i].dtype.is_inexact]
+    others = [i for i in range(carried + sliced, len(inputs)) if inputs[i].dtype.is_inexact]
     state = [arrived[i] if arrived[i] is not None else _zeros(node.types[i]) for i in carry]
     state += [_zeros(node.inputs[i].type) for i in others]
     stacks = [*node.inputs[carried : carried + sliced], *saved, *(g for _, g in rows)]

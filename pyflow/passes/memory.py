@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from pyflow import dims
-from pyflow.plan import Buffer, Kind, Plan, Step, View
+from pyflow.plan import Buffer, Kind, Plan, Step, View, overwritable
 
 UNKNOWN = 64
 """The guess for a size of which nothing is known."""
@@ -129,10 +129,9 @@ def _lifetimes(plan: Plan) -> tuple[dict[int, _Life], set[tuple[int, int, int]]]
 
 def _overwritings(step: Step) -> Iterator[tuple[int, int]]:
     """(output, input) buffers where the step reads exactly the elements that it writes."""
-    if step.kernel != "elementwise":
-        return
+    sources = {view.buffer for view in overwritable(step)}
     for output in step.outputs:
-        for source in {view.buffer for view in step.inputs}:
+        for source in sources:
             if all(_same_window(output, view) for view in step.inputs if view.buffer == source):
                 yield output.buffer, source
 

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable
 
 from pyflow.passes.lowering import Draft
-from pyflow.plan import Step, View
+from pyflow.plan import Step, View, overwritable
 
 
 def may_overwrite(step: Step, variable: int, written: View) -> bool:
@@ -15,7 +15,8 @@ def may_overwrite(step: Step, variable: int, written: View) -> bool:
     if not reads:
         return True
     same = (written.dims, written.strides, written.offset)
-    return step.kernel == "elementwise" and all((view.dims, view.strides, view.offset) == same for view in reads)
+    allowed = any(view.buffer == variable for view in overwritable(step))
+    return allowed and all((view.dims, view.strides, view.offset) == same for view in reads)
 
 
 class Dependencies:

@@ -13,6 +13,7 @@ from typing import Any
 from pyflow import knobs
 from pyflow.check import check, write_graph
 from pyflow.errors import InternalError, InvalidArgumentError, PyflowError, message
+from pyflow.passes.flow import flow
 from pyflow.passes.fold import fold
 from pyflow.passes.fuse import fuse
 from pyflow.passes.infer import infer
@@ -44,6 +45,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("infer", infer, "types and symbolic values: all later passes may trust types"),
     Pass("simplify", simplify, "algebra from OpDef facts, before fold: x*1 needs no arithmetic"),
     Pass("fold", fold, "constant subgraphs, before place: folded weights need no device"),
+    Pass("flow", flow, "bodies of what is needed, after fold: branches are settled; before recognise: inside of them"),
     Pass("recognise", recognise, "primitive subgraphs to composites, before place decides which composites expand"),
     Pass("place", place, "a backend per node, before layout: formats are the backend's", required=True),
     Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
