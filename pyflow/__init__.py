@@ -46,6 +46,7 @@ from pyflow.dtypes import (
 )
 from pyflow.dtypes import bool_ as bool
 from pyflow.flow import cond, map, scan, sequence_map, switch_case, while_loop
+from pyflow.flow.recurrent import gru, lstm, rnn
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
@@ -57,6 +58,7 @@ from pyflow.ops.arranging import *
 from pyflow.ops.attention import *
 from pyflow.ops.bitwise import *
 from pyflow.ops.callback import *
+from pyflow.ops.casting import *
 from pyflow.ops.complex import *
 from pyflow.ops.conv import *
 from pyflow.ops.conv_nd import *
@@ -163,6 +165,7 @@ __all__ = [
     "global_variables_initializer",
     "gradients",
     "group",
+    "gru",
     "int2",
     "int4",
     "int8",
@@ -172,6 +175,7 @@ __all__ = [
     "list_backends",
     "load_backend",
     "load_graph",
+    "lstm",
     "map",
     "name_scope",
     "no_op",
@@ -180,6 +184,7 @@ __all__ = [
     "placeholder",
     "placeholder_with_default",
     "reset_default_graph",
+    "rnn",
     "scan",
     "sequence_map",
     "set_random_seed",

@@ -22,7 +22,7 @@ from pyflow.dims import Dim, Size, Symbol
 from pyflow.dtypes import DType
 from pyflow.errors import Origin
 from pyflow.graph import Graph, Node, Value
-from pyflow.opdef import VARIABLE, Constant, TensorType
+from pyflow.opdef import BODY, VARIABLE, Constant, TensorType
 from pyflow.parser import parse_graph
 from pyflow.plan import Plan, View
 from pyflow.region import Region
@@ -54,12 +54,13 @@ class _Writer:
         self.constants: dict[str, np.ndarray] = {}
         self.references: dict[int, str] = {}
         self.numbers: dict[Node, int] = {}
+        self.bodies: dict[Any, str] = {}
         self.symbols: dict[str, Symbol] = {}
 
     def graph(self, graph: Graph) -> None:
         for number, node in enumerate(graph.nodes):
             self.numbers[node] = number
-        body = [self.node(node, node.origin, node.after) for node in graph.nodes]
+        body = [line for node in graph.nodes for line in (*self.blocks(node), self.node(node, node.origin, node.after))]
         tail = [f"input {self.value(value)}" for value in graph.inputs]
         tail += [f"output {self.value(value)}" for value in graph.outputs]
         tail += [f"alias {quoted(name)} {self.value(value)}" for name, value in graph.aliases.items()]
@@ -89,6 +90,7 @@ class _Writer:
         body: list[str] = []
         for node in order:
             self.numbers.setdefault(node, len(self.numbers))
+            body += self.blocks(node)
             body.append(self.node(node, next(iter(region.table.origins.get(node, ())), None), ()))
             body += self.nested(node)
         tail = [f"output {self.value(value)}" for value in region.outputs]
@@ -97,11 +99,35 @@ class _Writer:
         head = [] if indent else ["pyflow region 1", *self.symbol_lines()]
         self.lines += [indent + line for line in (*head, *body, *tail)]
 
+    def blocks(self, node: Node) -> list[str]:
+        """The bodies of a control-flow node, which has them by name; numbers inside are their own."""
+        lines: list[str] = []
+        for body in node.op.bodies(node).values():
+            inner = _Writer()
+            inner.constants, inner.references, inner.symbols = self.constants, self.references, self.symbols
+            inner.bodies = self.bodies
+            if isinstance(body, Region):
+                inner.region(body, "  ")
+            else:
+                inner.body(body)
+            self.bodies[body] = name = f"body{len(self.bodies)}"
+            ports = [f"  input {inner.value(value)}" for value in body.inputs]
+            lines += [f"begin {name}", *inner.lines, *ports, "end"]
+        return lines
+
+    def body(self, body: Any) -> None:
+        first = [value.node for value in body.inputs]
+        order = [*first, *(node for node in body.nodes if node not in set(first))]
+        self.numbers.update((node, number) for number, node in enumerate(order))
+        lines = [line for node in order for line in (*self.blocks(node), self.node(node, node.origin, node.after))]
+        self.lines += [f"  {line}" for line in lines]
+        self.lines += [f"  output {self.value(value)}" for value in body.outputs]
+
     def nested(self, node: Node) -> list[str]:
         """The body of a fused node, as a comment: it is for reading only."""
         lines: list[str] = []
         for name, attr in node.attrs.items():
-            if isinstance(attr, Region):
+            if isinstance(attr, Region) and attr not in self.bodies:
                 inner = _Writer()
                 inner.constants, inner.references, inner.symbols = self.constants, self.references, self.symbols
                 inner.region(attr, "#     ")
@@ -162,6 +188,8 @@ class _Writer:
     def attr(self, attr: Any, declared: Any = None) -> str:
         if declared is VARIABLE:
             return f"${quoted(attr.name)}"
+        if declared is BODY and attr is not None:
+            return self.bodies[attr]
         if isinstance(attr, Constant):
             return self.constant(attr.array)
         if isinstance(attr, Dim):
@@ -180,19 +208,28 @@ class _Writer:
         if array.dtype.kind == "O":
             entries = ", ".join(map(quoted, array.reshape(-1).tolist()))
             return f"tensor(string, [{', '.join(map(str, array.shape))}], [{entries}])"
-        if array.size <= INLINE and array.dtype.kind in "iubf" and _reads_back(array):
-            name = dtypes.as_dtype(array.dtype).name
-            entries = ", ".join(repr(entry) for entry in array.reshape(-1).tolist())
-            return f"tensor({name}, [{', '.join(map(str, array.shape))}], [{entries}])"
+        dtype = dtypes.as_dtype(array.dtype)
+        if array.size <= INLINE and dtype.kind in "iubf" and _reads_back(array, dtype):
+            entries = ", ".join(map(repr, _entries(array, dtype)))
+            return f"tensor({dtype}, [{', '.join(map(str, array.shape))}], [{entries}])"
         if id(array) not in self.references:
             name = self.references[id(array)] = f"c{len(self.constants)}"
             self.constants[name] = array
         return self.references[id(array)]
 
 
-def _reads_back(array: np.ndarray) -> bool:
+def _entries(array: np.ndarray, dtype: dtypes.DType) -> list[Any]:
+    """The elements as Python numbers, which hold those of every dtype that is written so."""
+    wide = {"f": np.float64, "i": np.int64, "u": np.uint64}.get(dtype.kind, np.bool_)
+    result: list[Any] = array.reshape(-1).astype(wide).tolist()
+    return result
+
+
+def _reads_back(array: np.ndarray, dtype: dtypes.DType) -> bool:
     """False for NaNs of other bits than the usual one, which numbers as text would lose."""
-    return array.dtype.kind != "f" or np.array(array.tolist(), array.dtype).tobytes() == array.tobytes()
+    if dtype.kind != "f":
+        return True
+    return np.array(_entries(array, dtype), array.dtype).tobytes() == array.tobytes()
 
 
 def quoted(text: str) -> str:

@@ -12,6 +12,7 @@ PUBLIC = (
     "attention",
     "bitwise",
     "callback",
+    "casting",
     "complex",
     "conv",
     "conv_nd",

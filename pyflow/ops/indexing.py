@@ -16,7 +16,7 @@ from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_o
 from pyflow.graph import Value
 from pyflow.opdef import ANY, COMPLEX, DTYPE, EVERY, INT, INTEGERS, NUMERIC, SIZE, Lowering, TensorType, call, define
 from pyflow.ops.common import normalise_axis
-from pyflow.ops.complex_rules import in_parts
+from pyflow.ops.complex_rules import in_parts, join, parts
 from pyflow.ops.shape import expand_dims, reshape
 from pyflow.ops.sizes import LENGTH, as_size, sizes
 from pyflow.ops.sources import TRACKED_LIMIT
@@ -82,11 +82,16 @@ def _scatter_add_ref(indices: np.ndarray, updates: np.ndarray, *, size: int, axi
     return np.moveaxis(result, 0, axis)
 
 
+def _scatter_add_parts(indices: Value, updates: Value, **attrs: Any) -> Value:
+    return join(*(call("scatter_add", indices, part, **attrs) for part in parts(updates)))
+
+
 scatter_add = define(
     "scatter_add",
     "indices:I, updates:T",
     attrs={"size": LENGTH, "axis": INT},
-    kinds={"T": NUMERIC, "I": INTEGERS},
+    kinds={"T": NUMERIC | COMPLEX, "I": INTEGERS},
+    expand=in_parts(_scatter_add_parts),
     infer=_scatter_add_infer,
     ref=_scatter_add_ref,
     lower=lambda node, inputs, outputs: Lowering("scatter_add", inputs, outputs, (node.attrs["axis"],)),
@@ -101,7 +106,8 @@ def _one_hot_infer(indices: Value, *, depth: Size, dtype: DType, axis: int) -> T
 
 
 def _one_hot_expand(indices: Value, *, depth: Size, dtype: DType, axis: int) -> Value:
-    classes = reshape(iota(depth, indices.dtype), (depth, *(1,) * (indices.ndim - axis)))
+    counted = indices.dtype if indices.dtype.bits >= 32 else dtypes.int64
+    classes = reshape(iota(depth, counted), (depth, *(1,) * (indices.ndim - axis)))
     result: Value = call("cast", call("equal", expand_dims(indices, axis), classes), dtype)
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyflow.opdef import TensorType, define
-from pyflow.ops.math import cast_settings
+from pyflow.ops.casting import cast_settings
 
 define(
     "narrowed",

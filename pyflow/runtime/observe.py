@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pyflow.dtypes import as_dtype
 from pyflow.errors import FailedPreconditionError, message
 
 
@@ -90,7 +91,7 @@ class NumericsCheck:
 
     def __call__(self, seen: Seen) -> None:
         for array in seen.outputs:
-            if array.dtype.kind != "f" or np.isfinite(array).all():
+            if not as_dtype(array.dtype).is_inexact or np.isfinite(array).all():
                 continue
             nans, infs = int(np.isnan(array).sum()), int(np.isinf(array).sum())
             raise FailedPreconditionError(
@@ -107,8 +108,10 @@ class NumericsCheck:
 def statistics(array: np.ndarray) -> str:
     """dtype, shape and range of an array in one line."""
     head = f"{array.dtype}{list(array.shape)}"
-    if array.size == 0 or array.dtype.kind not in "iuf":
+    dtype = as_dtype(array.dtype)
+    if array.size == 0 or dtype.kind not in "iuf":
         return head
+    array = array.astype(np.float64) if dtype.is_floating else array
     finite = array[np.isfinite(array)]
     if not finite.size:
         return f"{head} with no finite entry"
