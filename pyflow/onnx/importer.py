@@ -35,6 +35,8 @@ from pyflow.region import topological
 
 DEEPEST = 64
 """How deep bodies and functions may be nested."""
+MOST_ADDED, MOST_PER_NODE = 1 << 14, 128
+"""How many nodes the calls of functions may add in all: so many, or so many for each node of the model's functions."""
 LARGEST_KNOWN = 1 << 16
 """Constant subgraphs of at most this many elements are computed while the graph is built."""
 
@@ -130,6 +132,8 @@ class Importer:
         self._aliased: set[Value] = set()
         self._arrays: dict[Value, np.ndarray | None] = {}
         self._calls: list[tuple[str, str, str]] = []
+        written = sum(len(function.node) for function in functions.values())
+        self._may_add = max(MOST_ADDED, MOST_PER_NODE * written)
 
     def constant(self, array: np.ndarray) -> Value:
         """A constant that holds ``array`` itself, which is not copied."""
@@ -241,6 +245,7 @@ class Importer:
             self.known,
             self.variants,
             lambda attr: self._body(attrs, attr, scope),
+            scope.find,
         )
         try:
             result = row(node, *given)
@@ -274,6 +279,11 @@ class Importer:
         key = (function.domain, function.name, function.overload)
         if key in self._calls:
             raise InvalidArgumentError(f"the function {function.name!r} calls itself")
+        self._may_add -= len(function.node)
+        if self._may_add < 0:
+            raise InvalidArgumentError(
+                "calls of functions add too many nodes: functions that call others again and again"
+            )
         if len(inputs) > len(function.input):
             raise InvalidArgumentError(f"the function takes {len(function.input)} inputs, got {len(inputs)}")
         given = dict(attrs)

@@ -149,8 +149,10 @@ def in_a_known_opset(proto: ModelProto) -> ModelProto:
 
 def _changed(node: Any, version: int) -> bool:
     old = table.schema_of(table.domain_of(node.domain), node.op_type, version)
+    if old is None or table.reads_older(node.op_type, old.since_version):
+        return False
     new = table.schema_of(table.domain_of(node.domain), node.op_type, OLDEST)
-    return old is not None and (new is None or new.since_version != old.since_version)
+    return new is None or new.since_version != old.since_version
 
 
 def _functions(proto: ModelProto) -> dict[tuple[str, str, str], Any]:

@@ -39,6 +39,9 @@ class OnnxNode:
     body: Callable[[str], Callable[..., tuple[Any, ...]]] = field(default=lambda name: _no_body(name))
     """Of a graph attribute: the function that adds its nodes, from the body's inputs to its outputs."""
 
+    find: Callable[[str], Value] = field(default=lambda name: _no_body(name))
+    """The value of a name that the node sees."""
+
     def __getitem__(self, name: str) -> Any:
         """The attribute's value or default; InvalidArgumentError where the model gives none."""
         if name in self.attrs:

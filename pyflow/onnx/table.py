@@ -18,6 +18,7 @@ KNOWN = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.trainin
 """By domain: the newest version that the rows were written for. An op that changed later is not guessed at."""
 
 _rows: dict[tuple[str, str], dict[int, Row]] = {}
+_older: set[tuple[str, int]] = set()
 
 
 def domain_of(domain: str) -> str:
@@ -25,16 +26,19 @@ def domain_of(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def onnx_op(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Row], Row]:
+def onnx_op(*op_types: str, since: int = 1, domain: str = "", older: bool = False) -> Callable[[Row], Row]:
     """Makes the function the row of ``op_types`` from version ``since`` of their domain on, up to the next row.
 
     The function is called as ``row(node, *inputs)`` (see :class:`pyflow.onnx.node.OnnxNode`) and gives the outputs:
-    a value, or a tuple, which may be shorter than the node's outputs only where the rest is not used.
+    a value, or a tuple, which may be shorter than the node's outputs only where the rest is not used. ``older``: it
+    reads the op as it was in that version, before those that are read directly.
     """
 
     def add(row: Row) -> Row:
         for op_type in op_types:
             _rows.setdefault((domain, op_type), {})[since] = row
+            if older:
+                _older.add((op_type, since))
         return row
 
     return add
@@ -67,6 +71,11 @@ def find(domain: str, op_type: str, version: int) -> Row | None:
         if at:
             return rows[sinces[at - 1]]
     return _direct_rows().get(op_type) if domain == "" else None
+
+
+def reads_older(op_type: str, since: int) -> bool:
+    """There is a row for the op of the main domain as it was in an old version."""
+    return (op_type, since) in _older
 
 
 @lru_cache(maxsize=8192)

@@ -103,9 +103,9 @@ def _mapped(
 def _inside(folder: str, location: str, what: str) -> str:
     """The path of a file below ``folder``; anything that leads out of it raises."""
     root = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(root, location))
     parts = re.split(r"[/\\]", location)
     escapes = not location or "\0" in location or os.path.isabs(location) or ".." in parts
+    path = "" if escapes else os.path.realpath(os.path.join(root, location))
     if escapes or os.path.commonpath([root, path]) != root:
         raise InvalidArgumentError(f"{what} names the file {location!r}; expected one inside the model's folder")
     if not os.path.isfile(path):

@@ -1,5 +1,33 @@
 """The rows of the importer's table, grouped as the standard's documentation groups its ops."""
 
-from pyflow.onnx.rows import control, image, indexing, math, nn, reduction, sequence, shapes, sources, text
+from pyflow.onnx.rows import (
+    control,
+    image,
+    indexing,
+    math,
+    ml,
+    nn,
+    reduction,
+    sequence,
+    shapes,
+    signal,
+    sources,
+    text,
+    training,
+)
 
-__all__ = ["control", "image", "indexing", "math", "nn", "reduction", "sequence", "shapes", "sources", "text"]
+__all__ = [
+    "control",
+    "image",
+    "indexing",
+    "math",
+    "ml",
+    "nn",
+    "reduction",
+    "sequence",
+    "shapes",
+    "signal",
+    "sources",
+    "text",
+    "training",
+]

@@ -86,6 +86,32 @@ def affine_grid(node: OnnxNode, theta: Value, size: Value) -> Value:
     return pf.affine_grid(theta, node.sizes(size), bool(node["align_corners"]))
 
 
+@onnx_op("Col2Im", since=18)
+def col2im(node: OnnxNode, x: Value, image: Value, block: Value) -> Value:
+    kernel = node.ints(block, "the input 'block_shape'") or []
+    count, pads = len(kernel), node.get("pads") or [0] * (2 * len(kernel))
+    padding = [size for i in range(count) for size in (pads[i], pads[i + count])]
+    return pf.fold(x, node.sizes(image), kernel, node.get("dilations") or 1, padding, node.get("strides") or 1)
+
+
+@onnx_op("RoiAlign")
+def roi_align(node: OnnxNode, x: Value, boxes: Value, batch: Value) -> Value:
+    """Before version 16 coordinates are not moved by half a pixel."""
+    mode = node.get("coordinate_transformation_mode", "output_half_pixel")
+    if mode not in ("half_pixel", "output_half_pixel"):
+        raise InvalidArgumentError(f"unknown coordinate_transformation_mode {mode!r}")
+    return pf.roi_align(
+        x,
+        boxes,
+        batch,
+        (node["output_height"], node["output_width"]),
+        node["spatial_scale"],
+        node["sampling_ratio"],
+        aligned=mode == "half_pixel",
+        mode=node["mode"],
+    )
+
+
 @onnx_op("CenterCropPad")
 def center_crop_pad(node: OnnxNode, x: Value, shape: Value) -> Value:
     axes = node.get("axes")

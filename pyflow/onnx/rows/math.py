@@ -75,7 +75,15 @@ def clip(node: OnnxNode, x: Value, low: Value | None = None, high: Value | None 
     return pf.clip(x, low, high) if low is not None or high is not None else pf.identity(x)
 
 
-@onnx_op("PRelu")
+@onnx_op("PRelu", since=1, older=True)
+def prelu_1(node: OnnxNode, x: Value, slope: Value) -> Value:
+    """One slope, or one per channel."""
+    if slope.ndim == 1 and slope.dims != (1,) and x.ndim > 1:
+        slope = pf.reshape(slope, [-1, *[1] * (x.ndim - 2)])
+    return prelu(node, x, slope)
+
+
+@onnx_op("PRelu", since=7)
 def prelu(node: OnnxNode, x: Value, slope: Value) -> Value:
     return pf.where(pf.less(x, 0), pf.multiply(slope, x), x)
 
@@ -146,6 +154,11 @@ def _cast(node: OnnxNode, x: Value, dtype: Any) -> Value:
 @onnx_op("MatMul")
 def matmul(node: OnnxNode, x: Value, y: Value) -> Value:
     return pf.matmul(x, y)
+
+
+@onnx_op("Einsum")
+def einsum(node: OnnxNode, *values: Value) -> Value:
+    return pf.einsum(node["equation"], *present(values))
 
 
 @onnx_op("Gemm", since=7)

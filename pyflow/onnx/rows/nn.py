@@ -139,6 +139,14 @@ def conv(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value
     return pf.conv(x, w, bias, **_settled_conv(node, x, w))
 
 
+@onnx_op("DeformConv")
+def deform_conv(
+    node: OnnxNode, x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None
+) -> Value:
+    groups = node["offset_group"]
+    return pf.deform_conv2d(x, offset, w, bias, mask=mask, offset_groups=groups, **_settled_conv(node, x, w))
+
+
 @onnx_op("ConvTranspose")
 def conv_transpose(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
     extra, shape = node.get("output_padding") or 0, node.get("output_shape")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import pyflow as pf
 from pyflow import dims
 from pyflow.errors import UnimplementedError
@@ -12,7 +14,7 @@ from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.rows.shapes import named, size_value
 from pyflow.onnx.table import onnx_op
-from pyflow.ops.common import normalise_axis
+from pyflow.ops.common import normalise_axes, normalise_axis
 
 Reduce = Callable[[Value, Any, bool], Value]
 
@@ -26,11 +28,30 @@ def _sum(x: Value, axes: Any, keep: bool) -> Value:
     return pf.cast(pf.sum(x, axes, keep), x.dtype)
 
 
+def _extreme(function: Callable[..., Value], outermost: Callable[[Any], Any]) -> Reduce:
+    """The largest or smallest; of nothing, the value that none is beyond."""
+
+    def reduce(x: Value, axes: Any, keep: bool) -> Value:
+        over = normalise_axes(axes, x.ndim)
+        if over and any(not isinstance(x.dims[axis], int) or x.dims[axis] == 0 for axis in over):
+            pads = [(0, int(axis in over)) for axis in range(x.ndim)]
+            x = pf.pad(x, pads, pf.constant(np.asarray(outermost(x.dtype), x.dtype.numpy)))
+        return function(x, axes, keep)
+
+    return reduce
+
+
+def _limit(dtype: Any, sign: int) -> Any:
+    if dtype.is_floating:
+        return sign * np.inf
+    return sign > 0 if dtype is pf.bool_ else getattr(np.iinfo(dtype.numpy), "max" if sign > 0 else "min")
+
+
 REDUCE: dict[str, Reduce] = {
     "ReduceSum": _sum,
     "ReduceMean": in_its_dtype(pf.mean),
-    "ReduceMax": in_its_dtype(pf.max),
-    "ReduceMin": in_its_dtype(pf.min),
+    "ReduceMax": _extreme(pf.max, lambda dtype: _limit(dtype, -1)),
+    "ReduceMin": _extreme(pf.min, lambda dtype: _limit(dtype, 1)),
     "ReduceProd": in_its_dtype(pf.prod),
     "ReduceL1": lambda x, axes, keep: _sum(pf.abs(x), axes, keep),
     "ReduceL2": lambda x, axes, keep: pf.cast(pf.sqrt(_sum(pf.square(x), axes, keep)), x.dtype),
