@@ -60,9 +60,10 @@ class Constant:
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
-        small = array.nbytes <= 1024
-        entries = tuple(array.flat) if array.dtype.kind == "O" else array.tobytes()
-        self.key = (array.dtype.str, array.shape, entries if small else id(array))
+        content: Any = id(array)
+        if array.nbytes <= 1024:
+            content = tuple(array.flat) if array.dtype.kind == "O" else array.tobytes()
+        self.key = (array.dtype.str, array.shape, content)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and self.key == other.key

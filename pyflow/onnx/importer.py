@@ -282,7 +282,7 @@ class Importer:
         self._may_add -= len(function.node)
         if self._may_add < 0:
             raise InvalidArgumentError(
-                "calls of functions add too many nodes: functions that call others again and again"
+                "calls of functions add too many nodes: one calls another again and again"
             )
         if len(inputs) > len(function.input):
             raise InvalidArgumentError(f"the function takes {len(function.input)} inputs, got {len(inputs)}")

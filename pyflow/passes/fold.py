@@ -17,15 +17,20 @@ from pyflow.rewrite import Rule, constant_of, rewrite
 from pyflow.target import Target
 
 BUDGET = 1 << 20
-"""Bytes of a folded result; more only if the operands hold as much."""
+"""Bytes of a folded result; more only if the operands, each counted once, hold as much."""
+GROWTH = 4
+"""How many times as many bytes as the constants that it starts from all results above BUDGET may take."""
 
 
 def _has_unknown_size(attr: Any) -> bool:
     return isinstance(attr, Dim) or (isinstance(attr, tuple) and any(map(_has_unknown_size, attr)))
 
 
-def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
+def _folder(target: Target, allowance: int) -> Callable[[Node], tuple[Value, ...] | None]:
+    left = allowance
+
     def apply(node: Node) -> tuple[Value, ...] | None:
+        nonlocal left
         if node.op.ref is None or node.op.effect or node.op.name == "constant":
             return None
         held = [constant_array(value) for value in node.inputs]
@@ -37,17 +42,21 @@ def _folder(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         size: Size = 0
         for type in node.types:
             size = dims.add(size, dims.mul(dims.product(type.dims), type.dtype.itemsize))
-        given = sum(array.nbytes for array in arrays)
+        given = sum({id(array): array.nbytes for array in arrays}.values())
         if not isinstance(size, int) or (size > given and (size > BUDGET or node.op.view is not None)):
+            return None
+        if size > BUDGET and size > left:
             return None
         try:
             results = target.evaluate(node, arrays)
         except InternalError:
             raise
-        except PyflowError:
+        except (PyflowError, MemoryError):
             return None
         if results is None:
             return None
+        if size > BUDGET:
+            left -= size
         return tuple(constant_of(_own(result)) for result in results)
 
     return apply
@@ -60,4 +69,7 @@ def _own(array: np.ndarray) -> np.ndarray:
 
 def fold(region: Region, target: Target) -> Region:
     """``region`` with constant subgraphs as constants. A node that fails is left for the run to report."""
-    return rewrite(region, (Rule("fold", (), _folder(target), why="its operands are constants"),), target.numerics)
+    held = (array for node in region.nodes() for array in map(constant_array, node.outputs) if array is not None)
+    allowance = GROWTH * sum({id(array): array.nbytes for array in held}.values())
+    rule = Rule("fold", (), _folder(target, allowance), why="its operands are constants")
+    return rewrite(region, (rule,), target.numerics)
