@@ -50,7 +50,7 @@ from pyflow.flow.recurrent import gru, lstm, rnn
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
-from pyflow.ops import strings
+from pyflow.ops import fft, linalg, strings
 from pyflow.ops.activation import *
 from pyflow.ops.activation_kinds import *
 from pyflow.ops.adaptive import *
@@ -150,6 +150,7 @@ __all__ = [
     "data",
     "define",
     "errors",
+    "fft",
     "float4_e2m1fn",
     "float8_e4m3fn",
     "float8_e4m3fnuz",
@@ -172,6 +173,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "linalg",
     "list_backends",
     "load_backend",
     "load_graph",

@@ -54,7 +54,7 @@ PUBLIC = (
 INTERNAL = ("fused", "narrowed", "packed", "rows", "transfer")
 """Modules of ops that only passes make."""
 
-NAMESPACES = ("strings",)
+NAMESPACES = ("fft", "linalg", "strings")
 """Modules that are users' namespaces by themselves."""
 
 for _module in (*INTERNAL, *NAMESPACES, "sources", "state"):

@@ -272,7 +272,7 @@ def _matrix_norm(x: Value, ord: Any, axes: tuple[int, ...], keepdims: bool, name
         result: Value = call("max" if ord > 0 else "min", sums, chosen, True)
     elif ord in ("nuc", 2, -2):
         others = [axis for axis in range(x.ndim) if axis not in axes]
-        values = call("svdvals", call("transpose", x, (*others, rows, columns)))
+        values = call("linalg_svdvals", call("transpose", x, (*others, rows, columns)))
         result = call({"nuc": "sum", 2: "max", -2: "min"}[ord], values, -1)
         for axis in sorted(axes):
             result = call("expand_dims", result, axis)
