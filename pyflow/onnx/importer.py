@@ -281,9 +281,7 @@ class Importer:
             raise InvalidArgumentError(f"the function {function.name!r} calls itself")
         self._may_add -= len(function.node)
         if self._may_add < 0:
-            raise InvalidArgumentError(
-                "calls of functions add too many nodes: one calls another again and again"
-            )
+            raise InvalidArgumentError("calls of functions add too many nodes: one calls another again and again")
         if len(inputs) > len(function.input):
             raise InvalidArgumentError(f"the function takes {len(function.input)} inputs, got {len(inputs)}")
         given = dict(attrs)

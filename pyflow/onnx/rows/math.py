@@ -76,6 +76,7 @@ def clip(node: OnnxNode, x: Value, low: Value | None = None, high: Value | None 
 
 
 @onnx_op("PRelu", since=1, older=True)
+@onnx_op("PRelu", since=6, older=True)
 def prelu_1(node: OnnxNode, x: Value, slope: Value) -> Value:
     """One slope, or one per channel."""
     if slope.ndim == 1 and slope.dims != (1,) and x.ndim > 1:
