@@ -208,11 +208,23 @@ class BuildExtension(build_ext):
             place(made, target.parent / "lib" / made.name)
         # What -lpyflow finds: a linker script, since a wheel holds no links.
         (target.parent / "lib" / "libpyflow.so").write_text("INPUT(libpyflow.so.0)\n")
+        self.describe(target.parent / "lib", "${prefix}/include")
+
+    def describe(self, folder: Path, include: str) -> None:
+        """What CMake and pkg-config read."""
+        for source in sorted((SOURCE / "cmake").iterdir()):
+            text = source.read_text().replace("@VERSION@", self.distribution.get_version())
+            target = (
+                folder / ("pkgconfig" if ".pc" in source.suffixes else "cmake/pyflow") / source.name.removesuffix(".in")
+            )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text.replace("@INCLUDE@", include))
 
     def copy_extensions_to_source(self) -> None:
         super().copy_extensions_to_source()
-        for made in sorted((Path(self.build_lib) / "pyflow/lib").iterdir()):
+        for made in sorted((Path(self.build_lib) / "pyflow/lib").glob("libpyflow*")):
             place(made, ROOT / "pyflow/lib" / made.name)
+        self.describe(ROOT / "pyflow/lib", "${prefix}/../csrc/include")
 
 
 class BuildPython(build_py):

@@ -130,13 +130,13 @@ pf_code context_bind(pf_context* context, const pf_tensor* inputs, int32_t ninpu
     require(context, "a context");
     bind(context, inputs, ninputs, outputs, noutputs);
     const std::vector<Port>& ports = entry_of(context).outputs;
+    const SizeTable& sizes = context->loaded->model->plan().sizes;
     for (size_t index = 0; index < ports.size(); ++index) {
-      const BoundView& view = context->bound->outputs[index];
-      if (context->loaded->is_late(ports[index])) {
-        fill(&outputs[index], ports[index].view.dtype, std::vector<int64_t>(ports[index].view.dims.size(), PF_LATE), 0);
-      } else {
-        fill(&outputs[index], ports[index].view.dtype, view.dims, static_cast<size_t>(view.bytes));
-      }
+      const View& view = ports[index].view;
+      std::vector<int64_t> dims;
+      for (Row row : view.dims) dims.push_back(sizes.is_late(row) ? PF_LATE : context->bound->binding.size(row));
+      const bool late = context->loaded->is_late(ports[index]);
+      fill(&outputs[index], view.dtype, dims, late ? 0 : static_cast<size_t>(context->bound->outputs[index].bytes));
     }
   });
 }

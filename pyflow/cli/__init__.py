@@ -7,6 +7,7 @@ import sys
 import click
 
 from pyflow.cli.bench import bench
+from pyflow.cli.config import config
 from pyflow.cli.demo import demo
 from pyflow.cli.doctor import doctor
 from pyflow.cli.inspect import inspect
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for command in (bench, demo, doctor, inspect, run, verify):
+for command in (bench, config, demo, doctor, inspect, run, verify):
     main.add_command(command)

@@ -30,6 +30,11 @@ def get_include() -> str:
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "csrc", "include")
 
 
+def get_library_dir() -> str:
+    """The folder that holds libpyflow, its CMake package and its pkg-config file."""
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib")
+
+
 def load_backend(path: str | os.PathLike[str]) -> list[str]:
     """Loads a shared library that exports backends or kernels (see docs/add_a_backend.md); returns what it added.
 

@@ -1,0 +1,181 @@
+"""libpyflow: saved plans run by C and C++ hosts give the bits that the session gives; damage and misuse give errors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pyflow as pf
+from pyflow.demo.digits import load_digits
+from pyflow.demo.model import build_digits
+
+pytestmark = pytest.mark.builds
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "cpp"
+HOSTS = Path(__file__).with_name("libpyflow_hosts")
+Build = Callable[..., Path]
+
+
+def config(*options: str) -> list[str]:
+    command = [sys.executable, "-m", "pyflow", "config", *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.fixture(scope="module")
+def flags() -> dict[bool, list[str]]:
+    """What a build needs, by whether the library is the static one."""
+    if shutil.which("c++") is None:
+        pytest.skip("there is no c++")
+    return {False: config("--includes", "--libs"), True: config("--includes", "--libs", "--static")}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory, flags: dict[bool, list[str]]) -> Build:
+    folder = tmp_path_factory.mktemp("hosts")
+
+    def made(source: Path, *options: str, static: bool = False) -> Path:
+        target = folder / f"{source.stem}{'_static' if static else ''}{len(options)}"
+        compiler = ["cc", "-std=c99"] if source.suffix == ".c" else ["c++", "-std=c++17"]
+        warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]
+        command = [*compiler, *warnings, *options, str(source), *flags[static], "-pthread", "-o", str(target)]
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        subprocess.run(command, check=True, env=environment)
+        return target
+
+    return made
+
+
+def run(*command: Any) -> list[str]:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A saved plan of a dense layer, and what its session gives for two rows of ones."""
+    path = tmp_path_factory.mktemp("plan") / "layer.plan"
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder(pf.float32, ("batch", 4), name="x")
+        w = pf.Variable(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32), name="w")
+        y = pf.tanh(x @ w, name="y")
+        double = w.assign(w * 2.0).op
+        big = pf.nonzero(x > 0.5)
+    with pf.Session(graph, pf.SessionConfig(auto_init=True)) as session:
+        expected = session.run(y, {x: np.ones((2, 4), np.float32)})
+        session.save_plan(path, {"predict": ([x], [y]), "double": ([], [double]), "where": ([x], [big])})
+    return path, expected
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["shared", "static"])
+def test_a_c99_host_gives_the_sessions_bits(build: Build, layer: tuple[Path, np.ndarray], static: bool) -> None:
+    lines = run(build(EXAMPLES / "host.c", static=static), layer[0])
+    np.testing.assert_array_equal(np.array(lines, np.float32), layer[1].reshape(-1))
+
+
+def test_four_threads_with_a_pool_of_the_host(build: Build, layer: tuple[Path, np.ndarray]) -> None:
+    lines = run(build(EXAMPLES / "threads.cpp"), layer[0])
+    np.testing.assert_array_equal(np.array(lines, np.float32), np.repeat(layer[1][0, 0], 4))
+
+
+def test_without_exceptions_and_rtti(build: Build, layer: tuple[Path, np.ndarray]) -> None:
+    lines = run(build(EXAMPLES / "threads.cpp", "-fno-exceptions", "-fno-rtti", "-Os"), layer[0])
+    np.testing.assert_array_equal(np.array(lines, np.float32), np.repeat(layer[1][0, 0], 4))
+
+
+def test_training_in_c_gives_a_checkpoint_for_python(build: Build, tmp_path: Path) -> None:
+    model = build_digits()
+    train_x, test_x, train_y, test_y = load_digits()
+    for name, images, labels in (("train", train_x, train_y), ("test", test_x, test_y)):
+        images.astype(np.float32).tofile(tmp_path / f"{name}_images.bin")
+        labels.astype(np.int64).tofile(tmp_path / f"{name}_labels.bin")
+    with model.graph.as_default():
+        step = pf.optim.Adam(lr=1e-3).minimize(model.loss)
+        initialise = pf.global_variables_initializer()
+    entries = {
+        "train_step": ([model.images, model.labels], [model.loss, step]),
+        "predict": ([model.images], [model.logits]),
+    }
+    with pf.Session(model.graph) as session:
+        session.run(initialise)
+        session.save_plan(tmp_path / "digits.plan", entries)
+    checkpoint = tmp_path / "trained.safetensors"
+    host = build(EXAMPLES / "train.cpp")
+    (line,) = run(host, tmp_path / "digits.plan", tmp_path, len(train_y), len(test_y), 250, 64, checkpoint)
+    accuracy = float(line.rpartition(" ")[2])
+    assert accuracy >= 0.97
+    with pf.Session(model.graph) as session:
+        weights = [variable for variable in model.graph.variables.values() if variable.trainable]
+        pf.train.Saver(weights).restore(session, checkpoint)
+        logits = session.run(model.logits, {model.images: test_x})
+    assert np.mean(np.argmax(logits, 1) == test_y) == pytest.approx(accuracy, abs=1e-4)
+
+
+def test_misuse_gives_errors_and_changes_nothing(build: Build, layer: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.plan"
+    data = bytearray(layer[0].read_bytes())
+    data[-1] ^= 1
+    damaged.write_bytes(data)
+    assert run(build(HOSTS / "misuse.cpp"), layer[0], damaged)[-1] == "all as expected"
+
+
+def test_runs_allocate_nothing(build: Build, layer: tuple[Path, np.ndarray]) -> None:
+    assert run(build(HOSTS / "allocations.cpp", static=True), layer[0])[-1] == "no allocation"
+
+
+def test_one_symbol_is_exported() -> None:
+    library = Path(config("--libs")[0].removeprefix("-L")) / "libpyflow.so.0"
+    listing = subprocess.run(["nm", "-D", "--defined-only", str(library)], check=True, capture_output=True, text=True)
+    assert [line.split()[-1] for line in listing.stdout.splitlines()] == ["pf_get_api"]
+
+
+@pytest.mark.parametrize("target", ["pyflow::pyflow", "pyflow::pyflow_static"])
+def test_cmake_finds_the_package(tmp_path: Path, layer: tuple[Path, np.ndarray], target: str) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("there is no cmake")
+    shutil.copy(EXAMPLES / "threads.cpp", tmp_path)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(host CXX)\nset(CMAKE_CXX_STANDARD 17)\n"
+        "find_package(pyflow 0.1 CONFIG REQUIRED)\nfind_package(Threads REQUIRED)\n"
+        f"add_executable(host threads.cpp)\ntarget_link_libraries(host {target} Threads::Threads)\n"
+    )
+    (folder,) = config("--cmakedir")
+    subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "out", f"-Dpyflow_DIR={folder}"], check=True)
+    subprocess.run(["cmake", "--build", tmp_path / "out"], check=True)
+    lines = run(tmp_path / "out" / "host", layer[0])
+    np.testing.assert_array_equal(np.array(lines, np.float32), np.repeat(layer[1][0, 0], 4))
+
+
+def test_pkg_config_finds_the_package(tmp_path: Path, layer: tuple[Path, np.ndarray]) -> None:
+    if shutil.which("pkg-config") is None:
+        pytest.skip("there is no pkg-config")
+    environment = {**os.environ, "PKG_CONFIG_PATH": config("--pkgconfigdir")[0]}
+    command = ["pkg-config", "--cflags", "--libs", "pyflow"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()
+    folder = next(flag for flag in found if flag.startswith("-L")).removeprefix("-L")
+    host = tmp_path / "host"
+    source = EXAMPLES / "host.c"
+    subprocess.run(["cc", "-std=c99", str(source), *found, f"-Wl,-rpath,{folder}", "-o", str(host)], check=True)
+    np.testing.assert_array_equal(np.array(run(host, layer[0]), np.float32), layer[1].reshape(-1))
+
+
+def test_steps_that_need_python_are_listed(tmp_path: Path) -> None:
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder(pf.float32, ("n", "n"), name="x")
+        y = pf.linalg.inv(x)
+        z = pf.linalg.det(y)
+    with (
+        pf.Session(graph) as session,
+        pytest.raises(pf.errors.UnimplementedError, match=r"2 steps(.|\n)*inv(.|\n)*det"),
+    ):
+        session.save_plan(tmp_path / "x.plan", {"main": ([x], [y, z])})
+    assert not (tmp_path / "x.plan").exists()
