@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.body import Body
 from pyflow.dims import Dim, Size
 from pyflow.errors import DataLossError, Origin, PyflowError
 from pyflow.graph import Graph, Node, Value, building
-from pyflow.opdef import OPS, VARIABLE, Constant, TensorType
+from pyflow.opdef import BODY, OPS, VARIABLE, Constant, TensorType
 
 LIMIT = 64 << 20
 """Characters of a text."""
@@ -42,6 +43,7 @@ _VARIABLE = re.compile(
     r"(?: initial=(%\d+(?::\d+)?))?(?: initializer=(%\d+))?\Z"
 )
 _ALIAS = re.compile(r'(alias|commit) ("(?:[^"\\]|\\.)*") (%\d+(?::\d+)?)\Z')
+_BODY = re.compile(r"body\d{1,9}\Z")
 _PORT = re.compile(r"(input|output|effect) (%\d+(?::\d+)?)\Z")
 _ORIGIN = re.compile(r"#\s*(.*?)(?::(\d{1,9}))?\s*\Z")
 
@@ -85,8 +87,12 @@ class _Parser:
         self.symbols: dict[str, Dim] = {}
         self.variables: list[tuple[Any, str | None, str | None]] = []
         self.started = False
+        self.bodies: dict[str, Body] = {}
+        self.around: list[tuple[str, Graph, dict[int, Node]]] = []
+        """The bodies that are open: their names, and where each stands."""
 
     def line(self, line: str) -> None:
+        line = line.lstrip(" ") if self.around else line
         if not line or line.startswith("#"):
             return
         if not self.started:
@@ -97,6 +103,8 @@ class _Parser:
         word = line.split(" ", 1)[0]
         if line.startswith("%"):
             self.node(line)
+        elif word in ("begin", "end"):
+            self.body(line)
         elif word == "dim":
             self.dim(line)
         elif word == "variable":
@@ -116,7 +124,24 @@ class _Parser:
         else:
             _malformed(f"a line starts with %, dim, variable, alias, input, output or seed, not {word[:40]!r}")
 
+    def body(self, line: str) -> None:
+        word, _, name = line.partition(" ")
+        if word == "end":
+            if not self.around:
+                _malformed("no body is open")
+            name, outer, nodes = self.around.pop()
+            assert isinstance(self.graph, Body)
+            self.bodies[name] = self.graph
+            self.graph, self.nodes = outer, nodes
+            return
+        if not _BODY.match(name) or name in self.bodies or len(self.around) >= DEEPEST:
+            _malformed("expected 'begin body' and a number, each once")
+        self.around.append((name, self.graph, self.nodes))
+        self.graph, self.nodes = Body(self.graph), {}
+
     def finished(self) -> Graph:
+        if self.around:
+            raise DataLossError(f"[parse] {self.around[-1][0]} has no end")
         if not self.started:
             raise DataLossError("[parse] the text is empty; expected 'pyflow graph 1'")
         for variable, initial, initializer in self.variables:
@@ -196,7 +221,7 @@ class _Parser:
                 if name in attrs:
                     _malformed(f"attribute {name} stands twice")
                 declared = op.attrs.get(name)
-                attrs[name] = reader.variable() if declared is VARIABLE else reader.attr(0)
+                attrs[name] = reader.declared(declared)
         reader.mark(":")
         written = reader.types()
         name = json.loads(reader.take("string")) if reader.kind == "string" else ""
@@ -288,6 +313,14 @@ class _Reader:
                 self._next()
                 yield
         self.mark(last)
+
+    def declared(self, declared: Any) -> Any:
+        """An attribute of the type ``declared``."""
+        if declared is VARIABLE:
+            return self.variable()
+        if declared is BODY and self.peek in self.parser.bodies:
+            return self.parser.bodies.pop(self.take("word"))
+        return self.attr(0)
 
     def variable(self) -> Any:
         self.mark("$")

@@ -90,8 +90,10 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
 
 
 def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
-    """``region`` with ``change`` of every body of its control flow, in which constants that it captures are known; itself
-    if nothing changed."""
+    """``region`` with ``change`` of every body of its control flow; itself if nothing changed.
+
+    Constants that a body captures are known in what ``change`` is given.
+    """
     nodes = region.nodes()
     if not any(node.op.flow is not None for node in nodes):
         return region

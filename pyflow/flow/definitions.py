@@ -14,6 +14,7 @@ from pyflow.flow import derivatives
 from pyflow.flow.unroll import expand_scan
 from pyflow.graph import Node, Value
 from pyflow.opdef import BODY, BOOLEAN, INT, SIZE, Flow, TensorType, define
+from pyflow.rewrite import compatible
 
 Arrays = Sequence[np.ndarray]
 Call = Callable[[Any, Arrays], list[np.ndarray]]
@@ -28,15 +29,21 @@ def may_fail(node: Node) -> bool:
     )
 
 
+def _fits(given: Sequence[TensorType], taken: Sequence[Value], what: str) -> None:
+    """InvalidArgumentError unless the types agree, as far as sizes are numbers."""
+    types = [value.type for value in taken]
+    if not all(map(compatible, given, types)) or len(given) != len(types):
+        shown = " and ".join(", ".join(map(str, each)) or "nothing" for each in (given, types))
+        raise InvalidArgumentError(f"{what} differ: {shown}")
+
+
 def _cond_infer(pred: Value, *captured: Value, then: Any, otherwise: Any) -> tuple[TensorType, ...]:
     if pred.ndim:
         raise InvalidArgumentError(f"expected one bool as pred, got {pred.type}")
     types = tuple(value.type for value in then.outputs)
-    others = tuple(value.type for value in otherwise.outputs)
-    if [(type.dtype, type.ndim) for type in types] != [(type.dtype, type.ndim) for type in others]:
-        raise InvalidArgumentError(
-            f"the branches differ: {', '.join(map(str, types))} and {', '.join(map(str, others))}"
-        )
+    _fits(types, otherwise.outputs, "the results of the branches")
+    for body in (then, otherwise):
+        _fits([value.type for value in captured], body.inputs, "the captured values and what a branch takes")
     return types
 
 
@@ -59,6 +66,25 @@ define(
 )
 
 
+def _turning(values: Sequence[TensorType], carried: int, condition: Any, body: Any) -> tuple[TensorType, ...]:
+    """The types of what is carried, by bodies that take ``values``."""
+    types = tuple(value.type for value in body.inputs[:carried])
+    _fits(values, body.inputs, "the values and what the body takes")
+    _fits(types, body.outputs[:carried], "what is carried into a turn and out of it")
+    if condition is not None:
+        _fits(values, condition.inputs, "the values and what the condition takes")
+        held = len(condition.outputs) - 1
+        wanted = (TensorType(dtypes.bool_, ()), *types[max(0, carried - held) :])
+        _fits(wanted, condition.outputs, "what the condition should give and what it gives")
+    return types
+
+
+def _while_infer(*values: Value, carried: int, condition: Any, body: Any) -> tuple[TensorType, ...]:
+    types = _turning([value.type for value in values], carried, condition, body)
+    _fits(types, body.outputs, "what is carried and what the body gives")
+    return types
+
+
 def _while_run(attrs: Mapping[str, Any], arrays: Arrays, call: Call, zeros: Any) -> list[np.ndarray]:
     carried = attrs["carried"]
     state, rest = list(arrays[:carried]), list(arrays[carried:])
@@ -74,7 +100,7 @@ define(
     "while_loop",
     "*values:*",
     attrs={"carried": INT, "condition": BODY, "body": BODY},
-    infer=lambda *values, carried, condition, body: tuple(value.type for value in body.inputs[:carried]),
+    infer=_while_infer,
     ref=None,
     flow=Flow(_while_run, "while", carried="carried", condition="condition"),
     vjp=derivatives.while_loop,
@@ -90,12 +116,14 @@ define(
 def _scan_infer(
     *values: Value, carried: int, sliced: int, length: Size, reverse: bool, condition: Any, body: Any
 ) -> tuple[TensorType, ...]:
+    types = [value.type for value in values]
+    end = carried + sliced
+    if (condition is not None and sliced) or any(not type.dims for type in types[carried:end]):
+        raise InvalidArgumentError("expected rows to take, and none beside a condition")
+    taken = [TensorType(type.dtype, type.dims[1:]) for type in types[carried:end]]
+    types = [*types[:carried], *taken, *types[end:]]
     rows = [TensorType(value.dtype, (length, *value.dims)) for value in body.outputs[carried:]]
-    return (
-        *(value.type for value in body.inputs[:carried]),
-        TensorType(dtypes.int64, ()),
-        *rows,
-    )
+    return (*_turning(types, carried, condition, body), TensorType(dtypes.int64, ()), *rows)
 
 
 def _scan_run(attrs: Mapping[str, Any], arrays: Arrays, call: Call, zeros: Any) -> list[np.ndarray]:

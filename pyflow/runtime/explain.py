@@ -30,6 +30,8 @@ class ExplainRow:
     result: str
     origin: str
     note: str
+    depth: int = 0
+    """In how many bodies of control flow it stands."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,21 @@ class Explanation:
 
     def __str__(self) -> str:
         table = Table(
-            "", "kernel", "on", "result", "from", "why", title=f"{len(self.rows)} steps", title_justify="left"
+            "",
+            "kernel",
+            "on",
+            "result",
+            "from",
+            "why",
+            title=f"{sum(bool(row.backend) for row in self.rows)} steps",
+            title_justify="left",
         )
-        for index, row in enumerate(self.rows):
-            mark = str(index) if row.phase == "run" else "prepare"
-            table.add_row(mark, *map(escape, (row.kernel, row.backend, row.result, row.origin, row.note)))
+        index = 0
+        for row in self.rows:
+            mark = "prepare" if row.phase != "run" else "" if row.depth else str(index)
+            index += not row.depth
+            kernel = "  " * row.depth + row.kernel
+            table.add_row(mark, *map(escape, (kernel, row.backend, row.result, row.origin, row.note)))
         lines = [render(table)]
         if self.commits:
             lines.append(textwrap.fill("writes: " + "; ".join(self.commits), 120, subsequent_indent="    "))
@@ -68,6 +80,10 @@ def _shown(view: View) -> str:
     return f"{view.dtype}[{','.join(map(str, view.dims))}]"
 
 
+BODIES = {"if": ("then:", "else:"), "while": ("as long as:", "do:")}
+"""What the bodies of a step are, for who reads."""
+
+
 def _note(step: Step) -> str:
     if step.backend in IN_PYTHON:
         return "runs in Python" if step.backend == HOST else ""
@@ -79,11 +95,15 @@ def _note(step: Step) -> str:
     return f"{kind}: {joined}" if names else ""
 
 
-def _rows(plan: Plan, body: int, phase: str) -> list[ExplainRow]:
-    return [
-        ExplainRow(phase, s.kernel, s.backend, ", ".join(map(_shown, s.outputs)) or "-", s.origin, _note(s))
-        for s in plan.bodies[body]
-    ]
+def _rows(plan: Plan, body: int, phase: str, depth: int = 0) -> list[ExplainRow]:
+    rows = []
+    for step in plan.bodies[body]:
+        result = ", ".join(map(_shown, step.outputs)) or "-"
+        rows.append(ExplainRow(phase, step.kernel, step.backend, result, step.origin, _note(step), depth))
+        for word, inner in zip(BODIES.get(step.kernel, ()), step.bodies, strict=False):
+            rows.append(ExplainRow(phase, word, "", "", "", "" if plan.bodies[inner] else "nothing to do", depth + 1))
+            rows += _rows(plan, inner, phase, depth + 2)
+    return rows
 
 
 def explain_plan(executable: Executable) -> Explanation:
