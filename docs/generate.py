@@ -60,7 +60,7 @@ means for the result.
 
 | from | to | |
 |---|---|---|
-| any real | floating | rounded once, to the nearest, ties to even; too large is infinity, or what the dtype has for it |
+| any real | floating | rounded once, to the nearest, ties to even; too large is infinity, or what stands for it |
 | floating | float8, `saturate=True` | as ONNX Cast: too large, infinity too, is the largest finite number |
 | floating | integer | towards 0; what does not fit is the nearest integer that does; NaN is 0 |
 | integer | integer | the low bits: numbers wrap |
@@ -74,7 +74,7 @@ float8_e8m0fnu has NaN for 0 and negative numbers too, and rounds halves up, as 
 
 Operands of different dtypes meet in NumPy's `promote_types`; ml_dtypes says what becomes of its own. Where it does not,
 a small integer counts as int8 or uint8, a small float as float32. Python numbers take the dtype of the other operand
-unless their kind is higher: `int8 + 1` is int8, `int8 + 1.5` float64, `float16 + 1.5` float16, `complex64 + 1j` complex64.
+unless their kind is higher: `int8 + 1` is int8, `int8 + 1.5` float64, `float16 + 1.5` float16.
 
 | |{names}|
 |---|{line}|

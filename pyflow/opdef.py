@@ -350,7 +350,8 @@ def define(
     infer: ``(*values, **attrs) -> TensorType`` or a tuple of them; reads ``.dtype``, ``.dims`` and ``.content`` of its
         inputs; raises InvalidArgumentError.
     ref: ``(*arrays, **attrs) -> array`` or a tuple: NumPy, plain and right; computes in the dtypes it is given.
-    expand: ``(*values, **attrs) -> value(s)``: the op composed of others; used where there is no kernel.
+    expand: ``(*values, **attrs) -> value(s)``: the op composed of others; used where there is no kernel. None: not for
+        these operands (as ops that are composed for complex numbers alone say of real ones).
     vjp: ``(node, *gradients) -> gradients``: one gradient or None per input, built from ops; ``gradients`` has one
         entry per output, None where nothing flows. Without it the gradient is that of ``expand``.
     content: ``(*values, **attrs) -> tuple of sizes or None``: what a small integer result holds, when known.

@@ -77,6 +77,8 @@ template <typename T>
 T lowest() {
   if constexpr (static_cast<T>(0.5) != T(0)) {
     return -static_cast<T>(__builtin_inf());
+  } else if constexpr (static_cast<T>(-1) > T(0)) {
+    return T(0);
   } else {
     return static_cast<T>(T(1) << (sizeof(T) * 8 - 2)) * -2;
   }
@@ -240,7 +242,7 @@ int32_t pool_supports(const pf_step* step, char* why, size_t why_size) {
                   nints, step->ninputs, step->noutputs, step->nints);
   }
   const int32_t dtype = step->outputs[0].dtype;
-  if (!(MAX ? is_num(dtype) : is_float(dtype))) {
+  if (!(MAX ? is_num(dtype) || dtype == PF_DTYPE_uint64 : is_float(dtype))) {
     return refuse(why, why_size, "%s does not take %s", step->kernel, dtype_name(dtype));
   }
   for (int32_t i = -1; i < ninputs; ++i) {
@@ -292,6 +294,7 @@ pf_code pool_run(const pf_call* call, const pf_task* task, pf_error*) {
   } else if constexpr (MAX) {
     if (dtype == PF_DTYPE_int32) pool_tasks<int32_t, MAX, GRAD>(call, task);
     if (dtype == PF_DTYPE_int64) pool_tasks<int64_t, MAX, GRAD>(call, task);
+    if (dtype == PF_DTYPE_uint64) pool_tasks<uint64_t, MAX, GRAD>(call, task);
   }
   return PF_OK;
 }

@@ -212,7 +212,7 @@ static pf_code run_integers(const pf_call* call, const pf_task* task, pf_error* 
     return fail(error, PF_INVALID_ARGUMENT, "the range [%lld, %lld) is empty", static_cast<long long>(low),
                 static_cast<long long>(high));
   }
-  if (call->outputs[0].dtype == PF_DTYPE_int64) {
+  if (call->outputs[0].dtype != PF_DTYPE_int32) {
     generate<Integers<int64_t>, int64_t>(call, task);
     return PF_OK;
   }
@@ -245,7 +245,7 @@ static int32_t supports(const pf_step* step, char* why, size_t why_size) {
 static const pf_kernel kRandomKernels[] = {
     {"random_uniform", supports<0, 2, kFloatDtypes>, nullptr, nullptr, partition, run_floats<Uniform>},
     {"random_normal", supports<0, 2, kFloatDtypes>, nullptr, nullptr, partition, run_floats<Normal>},
-    {"random_integers", supports<2, 0, kIntDtypes>, nullptr, nullptr, partition, run_integers},
+    {"random_integers", supports<2, 0, kIntDtypes | kUint64Dtype>, nullptr, nullptr, partition, run_integers},
 };
 
 const pf_kernel* random_kernels(int32_t* count) {
