@@ -79,6 +79,7 @@ from pyflow.ops.norms import *
 from pyflow.ops.padding import *
 from pyflow.ops.pool import *
 from pyflow.ops.pool_nd import *
+from pyflow.ops.quantize import *
 from pyflow.ops.random import *
 from pyflow.ops.rearrange import *
 from pyflow.ops.reduction import *

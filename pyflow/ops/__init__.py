@@ -33,6 +33,7 @@ PUBLIC = (
     "padding",
     "pool",
     "pool_nd",
+    "quantize",
     "random",
     "rearrange",
     "reduction",
