@@ -66,12 +66,14 @@ from pyflow.ops.creation import *
 from pyflow.ops.cumulative import *
 from pyflow.ops.debug import *
 from pyflow.ops.einsum import *
+from pyflow.ops.embedding import *
 from pyflow.ops.floating import *
 from pyflow.ops.indexing import *
 from pyflow.ops.joining import *
 from pyflow.ops.linear import *
 from pyflow.ops.logic import *
 from pyflow.ops.loss import *
+from pyflow.ops.losses import *
 from pyflow.ops.math import *
 from pyflow.ops.matrices import *
 from pyflow.ops.normalization import *

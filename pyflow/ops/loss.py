@@ -16,7 +16,8 @@ from pyflow.ops.sizes import text_of
 __all__ = ["cross_entropy", "mse"]
 
 
-def _reduced(losses: Value, reduction: str, op: str) -> Value:
+def reduced(losses: Value, reduction: str, op: str) -> Value:
+    """``losses`` as they are, their mean or their sum."""
     if reduction not in ("mean", "sum", "none"):
         what = f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}"
         raise InvalidArgumentError(message(op, what, user_origin()))
@@ -47,9 +48,9 @@ def cross_entropy(logits: Any, labels: Any, axis: int = -1, reduction: str = "me
         losses = call("where", chosen, call("negative", logs), 0)
     else:
         losses = call("negative", call("multiply", logs, target))
-    return _reduced(call("sum", losses, settled), reduction, "cross_entropy")
+    return reduced(call("sum", losses, settled), reduction, "cross_entropy")
 
 
 def mse(prediction: Any, target: Any, reduction: str = "mean") -> Value:
     """``(prediction - target)**2``, floating; both broadcast together. reduction: "mean", "sum" or "none"."""
-    return _reduced(call("square", call("subtract", prediction, target)), reduction, "mse")
+    return reduced(call("square", call("subtract", prediction, target)), reduction, "mse")
