@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
-from pyflow.apply import convert
+from pyflow.apply import convert, is_operand
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import BOOLEAN, FLOAT, INTS, NUMERIC, SIZES, Attr, call, choice
 from pyflow.ops.adaptive import adaptive_avg_pool
 from pyflow.ops.common import normalise_axis
-from pyflow.ops.composite import as_number, composite
+from pyflow.ops.composite import GIVEN, as_number, composite, optional, present
 from pyflow.ops.indexing import gather, iota
 from pyflow.ops.shape import reshape
-from pyflow.ops.sizes import SHAPE
+from pyflow.ops.sizes import SHAPE, as_sizes
 
 __all__ = ["interpolate", "resize"]
 
@@ -55,7 +55,7 @@ def _f64(value: Any) -> Value:
     return result
 
 
-def _coordinates(out: Size, have: Size, scale: Value, mode: str, roi: Sequence[float]) -> tuple[Value, Value | None]:
+def _coordinates(out: Size, have: Size, scale: Value, mode: str, roi: Sequence[Any]) -> tuple[Value, Value | None]:
     """(where each element of the result lies in the axis, whether that is outside: for tf_crop_and_resize)."""
     y = _f64(iota(out))
     size = _f64(as_number(have))
@@ -134,7 +134,8 @@ def _weighted(x: Value, axis: int, at: Value, taps: Size, shrink: Any, exclude: 
 
 def _expand(
     x: Value,
-    *,
+    *run: Value,
+    given: Sequence[str],
     axes: Sequence[int],
     sizes: Sequence[Size],
     scales: Sequence[float | None],
@@ -148,14 +149,17 @@ def _expand(
     roi: Sequence[float],
 ) -> Value:
     value = x if x.dtype.is_floating or mode == "nearest" else call("cast", x, dtypes.float64)
+    factors, box = optional(given, run, "scales", "roi")
     for i, axis in enumerate(axes):
         have, out, scale = value.dims[axis], sizes[i], scales[i]
-        window = roi[2 * i : 2 * i + 2] if roi else (0.0, 1.0)
-        if have == out and scale in (None, 1.0) and tuple(window) == (0.0, 1.0):
+        window: Sequence[Any] = roi[2 * i : 2 * i + 2] if roi else (0.0, 1.0)
+        if not run and have == out and scale in (None, 1.0) and tuple(window) == (0.0, 1.0):
             continue
-        if scale is None and isinstance(have, int) and isinstance(out, int) and have:
+        window = window if box is None else (box[2 * i], box[2 * i + 1])
+        if scale is None and factors is None and isinstance(have, int) and isinstance(out, int) and have:
             scale = out / have
-        factor = _f64(as_number(out)) / _f64(as_number(have)) if scale is None else _f64(scale)
+        ratio = _f64(as_number(out)) / _f64(as_number(have)) if scale is None and factors is None else None
+        factor = ratio if ratio is not None else _f64(scale) if factors is None else factors[i]
         at, outside = _coordinates(out, have, factor, coordinates, window)
         if mode == "nearest":
             value = gather(value, call("clip", _rounded(at, rounding), 0, as_number(have) - 1), axis)
@@ -219,7 +223,20 @@ def _axis_matrix(
     return matrix, outside
 
 
-def _ref(x: np.ndarray, *, axes: Any, sizes: Any, scales: Any, roi: Any, extrapolation: float, **attrs: Any) -> Any:
+def _ref(
+    x: np.ndarray,
+    *run: np.ndarray,
+    given: Any,
+    axes: Any,
+    sizes: Any,
+    scales: Any,
+    roi: Any,
+    extrapolation: float,
+    **attrs: Any,
+) -> Any:
+    factors, box = optional(given, run, "scales", "roi")
+    scales = scales if factors is None else factors.tolist()
+    roi = roi if box is None else box.tolist()
     value = x if attrs["mode"] == "nearest" else x.astype(np.float64)
     for i, axis in enumerate(axes):
         window = roi[2 * i : 2 * i + 2] if roi else (0.0, 1.0)
@@ -235,10 +252,12 @@ def _ref(x: np.ndarray, *, axes: Any, sizes: Any, scales: Any, roi: Any, extrapo
     return value.astype(x.dtype)
 
 
-def _canonical(x: Value, *, axes: Any, sizes: Any, scales: Any, roi: Any, **rest: Any) -> dict[str, Any]:
+def _canonical(x: Value, *run: Value, axes: Any, sizes: Any, scales: Any, roi: Any, **rest: Any) -> dict[str, Any]:
     settled = tuple(normalise_axis(axis, x.ndim, f"x: {x.type}") for axis in axes)
     if len(set(settled)) != len(settled) or not len(sizes) == len(scales) == len(settled):
         raise InvalidArgumentError(f"expected different axes of x: {x.type} with a size and a scale each, got {axes}")
+    if any(value.ndim != 1 for value in run):
+        raise InvalidArgumentError(f"expected scales and roi of one axis, got {run[0].type}")
     if roi and len(roi) != 2 * len(settled):
         raise InvalidArgumentError(f"expected a roi of {2 * len(settled)} numbers, got {len(roi)}")
     if rest["antialias"] and rest["mode"] == "nearest":
@@ -251,8 +270,9 @@ def _canonical(x: Value, *, axes: Any, sizes: Any, scales: Any, roi: Any, **rest
 
 _resize = composite(
     "resize",
-    "x:T",
+    "x:T, *run:R",
     attrs={
+        "given": GIVEN,
         "axes": INTS,
         "sizes": SIZES,
         "scales": SCALES,
@@ -265,7 +285,7 @@ _resize = composite(
         "extrapolation": FLOAT,
         "roi": SCALES,
     },
-    kinds=NUMERIC,
+    kinds={"T": NUMERIC, "R": frozenset({dtypes.float64})},
     canonical=_canonical,
     expand=_expand,
     ref=_ref,
@@ -282,19 +302,23 @@ def scaled_size(size: Size, scale: float) -> Size:
     return dims.floordiv(dims.mul(size, ratio.numerator), ratio.denominator)
 
 
-def _kept_ratio(have: Sequence[Size], wanted: Sequence[Size], policy: str) -> tuple[list[Size], list[float]]:
-    if not all(isinstance(size, int) for size in (*have, *wanted)):
-        what = f"{policy!r} needs sizes that are known, got {tuple(have)} and {tuple(wanted)}"
-        raise InvalidArgumentError(message("resize", what, user_origin()))
-    ratios = [want / size for want, size in zip(wanted, have, strict=True)]  # type: ignore[operator]
-    ratio = min(ratios) if policy == "not_larger" else max(ratios)
-    return [int(ratio * size + 0.5) for size in have], [ratio] * len(have)  # type: ignore[operator]
+def _kept_ratio(have: Sequence[Size], wanted: Sequence[Size], policy: str) -> tuple[list[Size], Any]:
+    """(sizes, the one scale of each axis) that do not go beyond, or below, those wanted."""
+    if all(isinstance(size, int) for size in (*have, *wanted)):
+        ratios = [want / size for want, size in zip(wanted, have, strict=True)]  # type: ignore[operator]
+        ratio = min(ratios) if policy == "not_larger" else max(ratios)
+        return [int(ratio * size + 0.5) for size in have], [ratio] * len(have)  # type: ignore[operator]
+    own = call("stack", *[_f64(as_number(size)) for size in have])
+    quotients = call("stack", *[_f64(as_number(size)) for size in wanted]) / own
+    common = call("min" if policy == "not_larger" else "max", quotients)
+    whole = call("cast", call("floor", own * common + 0.5), dtypes.int64)
+    return list(as_sizes(whole)), call("broadcast_to", common, (len(have),))
 
 
 def resize(
     x: Any,
     sizes: Any = None,
-    scales: Sequence[float] | None = None,
+    scales: Any = None,
     mode: str = "linear",
     axes: Sequence[int] | None = None,
     coordinate_transformation_mode: str = "half_pixel",
@@ -303,7 +327,7 @@ def resize(
     exclude_outside: bool = False,
     antialias: bool = False,
     extrapolation_value: float = 0.0,
-    roi: Sequence[float] | None = None,
+    roi: Any = None,
     keep_aspect_ratio_policy: str = "stretch",
     *,
     name: str | None = None,
@@ -311,12 +335,12 @@ def resize(
     """``x`` with other sizes along ``axes`` (default: all), as ONNX Resize defines it.
 
     x: any shape, numeric; integers are computed in float64 and rounded towards 0. Give either sizes (ints, Dims, or an
-        integer value) or scales (numbers; a size becomes ``floor(size * scale)``), one per axis.
+        integer value) or scales (numbers, or a 1-d value; a size becomes ``floor(size * scale)``), one per axis.
     mode: "nearest" (with ``nearest_mode``), "linear" or "cubic" (``cubic_coeff_a``). antialias: the kernel is stretched
         where an axis shrinks. exclude_outside: weights beyond the border are 0 and the others scaled to a sum of 1.
     coordinate_transformation_mode: "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
-        "asymmetric" or "tf_crop_and_resize" (``roi``: the start of every axis, then the ends, as parts of the size;
-        outside of x stands ``extrapolation_value``).
+        "asymmetric" or "tf_crop_and_resize" (``roi``, numbers or a 1-d value: the start of every axis, then the ends,
+        as parts of the size; outside of x stands ``extrapolation_value``).
     keep_aspect_ratio_policy: "stretch", or "not_larger" or "not_smaller" than sizes, with one scale for all axes.
     Raises InvalidArgumentError for axes, sizes or scales that do not fit.
     """
@@ -326,34 +350,45 @@ def resize(
         what = f"expected sizes or scales, and a policy of {POLICIES}, got {keep_aspect_ratio_policy!r}"
         raise InvalidArgumentError(message("resize", what, user_origin()))
     have = [value.dims[axis] for axis in chosen]
-    if scales is not None:
-        factors: list[float | None] = [float(scale) for scale in scales]
-        if len(factors) != len(chosen) or not all(scale is not None and scale > 0 for scale in factors):
+    factors: Any = [None] * len(chosen)
+    if scales is not None and is_operand(scales):
+        factors = call("cast", convert(scales), dtypes.float64)
+        own = call("stack", *[_f64(as_number(size)) for size in have])
+        wanted = list(as_sizes(call("cast", call("floor", own * factors), dtypes.int64)))
+    elif scales is not None:
+        factors = [float(scale) for scale in scales]
+        if len(factors) != len(chosen) or not all(scale > 0 for scale in factors):
             what = f"expected {len(chosen)} scales above 0, got {tuple(scales)}"
             raise InvalidArgumentError(message("resize", what, user_origin()))
-        wanted = [scaled_size(size, float(scale)) for size, scale in zip(have, scales, strict=True)]
+        wanted = [scaled_size(size, scale) for size, scale in zip(have, factors, strict=True)]
     else:
-        wanted, factors = list(SHAPE.normalise(sizes)), [None] * len(chosen)
+        wanted = list(SHAPE.normalise(sizes))
         if len(wanted) == len(chosen) and keep_aspect_ratio_policy != "stretch":
-            wanted, ratios = _kept_ratio(have, wanted, keep_aspect_ratio_policy)
-            factors = list(ratios)
-    box: list[float] = []
-    if roi is not None and len(roi) and coordinate_transformation_mode == "tf_crop_and_resize":
-        half = len(roi) // 2
-        box = [float(roi[i + part]) for i in range(half) for part in (0, half)]
+            wanted, factors = _kept_ratio(have, wanted, keep_aspect_ratio_policy)
+    box: Any = []
+    if roi is not None and coordinate_transformation_mode == "tf_crop_and_resize":
+        half = len(chosen)
+        order = [i + part for i in range(half) for part in (0, half)]
+        entries = call("cast", convert(roi), dtypes.float64) if is_operand(roi) else [float(entry) for entry in roi]
+        box = call("gather", entries, order) if is_operand(roi) else [entries[i] for i in order if i < len(entries)]
+    given, run = present(
+        scales=factors if isinstance(factors, Value) else None, roi=box if isinstance(box, Value) else None
+    )
     result: Value = _resize(
         value,
-        chosen,
-        wanted,
-        factors,
-        mode,
-        coordinate_transformation_mode,
-        nearest_mode,
-        cubic_coeff_a,
-        exclude_outside,
-        antialias,
-        extrapolation_value,
-        box,
+        *run,
+        given=given,
+        axes=chosen,
+        sizes=wanted,
+        scales=[None] * len(chosen) if isinstance(factors, Value) else factors,
+        mode=mode,
+        coordinates=coordinate_transformation_mode,
+        rounding=nearest_mode,
+        cubic_coeff=cubic_coeff_a,
+        exclude_outside=exclude_outside,
+        antialias=antialias,
+        extrapolation=extrapolation_value,
+        roi=[] if isinstance(box, Value) else box,
         name=name,
     )
     return result
