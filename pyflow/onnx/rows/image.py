@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,15 +22,21 @@ def upsample_7(node: OnnxNode, x: Value) -> Value:
 
 @onnx_op("Upsample", since=9)
 def upsample(node: OnnxNode, x: Value, scales: Value) -> Value:
-    return _upsampled(node, x, node.constant(scales, "the input 'scales'").tolist())
+    return _upsampled(node, x, _numbers(node, scales))
 
 
 @onnx_op("Resize", since=10)
 def resize_10(node: OnnxNode, x: Value, scales: Value) -> Value:
-    return _upsampled(node, x, node.constant(scales, "the input 'scales'").tolist())
+    return _upsampled(node, x, _numbers(node, scales))
 
 
-def _upsampled(node: OnnxNode, x: Value, scales: Sequence[float]) -> Value:
+def _numbers(node: OnnxNode, value: Value) -> Any:
+    """The numbers in ``value`` where they are known, else the value."""
+    array = node.known(value)
+    return value if array is None else array.astype(np.float64).tolist()
+
+
+def _upsampled(node: OnnxNode, x: Value, scales: Any) -> Value:
     return pf.resize(
         x,
         scales=scales,
@@ -48,10 +53,10 @@ def resize(
     axes = node.get("axes")
     over = list(range(x.ndim)) if axes is None else [normalise_axis(axis, x.ndim) for axis in axes]
     mode = node["coordinate_transformation_mode"]
-    box = node.constant(roi, "the input 'roi'") if mode == "tf_crop_and_resize" else None
+    box = None if roi is None or mode != "tf_crop_and_resize" else _numbers(node, roi)
     given: dict[str, Any] = {}
     if scales is not None and scales.dims != (0,):
-        given["scales"] = node.constant(scales, "the input 'scales'").astype(np.float64).tolist()
+        given["scales"] = _numbers(node, scales)
     elif sizes is not None:
         given["sizes"] = node.sizes(sizes)
     else:
@@ -66,7 +71,7 @@ def resize(
         exclude_outside=bool(node["exclude_outside"]),
         antialias=bool(node.get("antialias", 0)),
         extrapolation_value=node["extrapolation_value"],
-        roi=None if box is None else box.tolist(),
+        roi=box,
         keep_aspect_ratio_policy=node.get("keep_aspect_ratio_policy", "stretch"),
         **given,
     )
