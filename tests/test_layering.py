@@ -61,7 +61,6 @@ LATE: dict[tuple[str, str], str] = {
     ("graph", "printer"): "Graph.dump",
     ("graph", "runtime"): "Graph.save",
     ("parser", "ops"): "variables are declared as users declare them",
-    ("runtime", "ops"): "how print shows a value",
     ("cli", "pyflow"): "a command imports what it needs",
     ("cli", "_core"): "doctor",
     ("cli", "knobs"): "doctor",
