@@ -12,8 +12,9 @@ from pyflow import dims
 from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
-from pyflow.opdef import BOOLEAN, FLOATS, INT, NUMERIC, TensorType, call, define
+from pyflow.opdef import BOOLEAN, COMPLEX, FLOATS, INT, NUMERIC, TensorType, call, define
 from pyflow.ops.common import normalise_axis, quiet
+from pyflow.ops.complex_rules import each_part, in_parts
 from pyflow.ops.reduction import SUMMED
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum", "diff", "linear_recurrence", "logcumsumexp"]
@@ -45,7 +46,7 @@ def _along(step: Callable[[Any, Any], Any], start: Callable[[np.dtype], Any]) ->
 
 
 def _cumulative(
-    name: str, step: Any, start: Any, vjp: Any, doc: str, kinds: Any = NUMERIC, onnx: str = ""
+    name: str, step: Any, start: Any, vjp: Any, doc: str, kinds: Any = NUMERIC, **rest: Any
 ) -> Callable[..., Any]:
     return define(
         name,
@@ -57,8 +58,8 @@ def _cumulative(
         infer=lambda x, axis, exclusive, reverse: x.type,
         ref=_along(step, start),
         vjp=vjp,
-        onnx=onnx,
         doc=doc + _ATTRS,
+        **rest,
     )
 
 
@@ -140,6 +141,7 @@ cumsum = _cumulative(
     _cumsum_vjp,
     "The sum of the elements up to each along ``axis``. dtype: floating as it is; integers in int64, which wraps.",
     kinds=SUMMED,
+    expand=in_parts(each_part("cumsum")),
     onnx="CumSum",
 )
 cumprod = _cumulative(
@@ -148,7 +150,7 @@ cumprod = _cumulative(
     lambda dtype: 1,
     _cumprod_vjp,
     "The product of the elements up to each along ``axis``. dtype: as for :func:`cumsum`. The gradient is right at 0.",
-    kinds=SUMMED,
+    kinds=SUMMED - COMPLEX,
     onnx="CumProd",
 )
 cummax = _cumulative(

@@ -154,18 +154,29 @@ static void plan_walk(const pf_call* call, const pf_view& data, const pf_view& s
   }
 }
 
+// What `function` answers to an element of that many bytes.
+template <class Function>
+static pf_code by_size(int64_t bytes, const Function& function) {
+  switch (bytes) {
+    case 1:
+      return function(uint8_t());
+    case 2:
+      return function(uint16_t());
+    case 4:
+      return function(uint32_t());
+    case 16:
+      return function(Bytes16());
+    default:
+      return function(uint64_t());
+  }
+}
+
 template <bool kTuples>
 static pf_code gather_run(const pf_call* call, const pf_task* task, pf_error* error) {
   IndexWalk walk;
   plan_walk<kTuples>(call, call->inputs[0], call->outputs[0], &walk);
-  switch (element_size(call->inputs[0].dtype)) {
-    case 1:
-      return gather_typed<uint8_t>(call, walk, task, error);
-    case 4:
-      return gather_typed<uint32_t>(call, walk, task, error);
-    default:
-      return gather_typed<uint64_t>(call, walk, task, error);
-  }
+  return by_size(element_size(call->inputs[0].dtype),
+                 [&](auto element) { return gather_typed<decltype(element)>(call, walk, task, error); });
 }
 
 template <class Op, class T>
@@ -188,6 +199,8 @@ static pf_code scatter_numbers(const pf_call* call, const IndexWalk& walk, const
       return scatter_typed<Op, int32_t>(call, walk, task, error);
     case PF_DTYPE_int64:
       return scatter_typed<Op, int64_t>(call, walk, task, error);
+    case PF_DTYPE_uint64:
+      return scatter_typed<Op, uint64_t>(call, walk, task, error);
     default:
       return scatter_typed<Op, uint8_t>(call, walk, task, error);
   }
@@ -222,14 +235,10 @@ static pf_code scatter_run(const pf_call* call, const pf_task* task, pf_error* e
   if (task->phase == 0) {
     const int64_t begin = task->begin * kScatterCopyElements;
     const int64_t end = minimum_of(count_elements(x), task->end * kScatterCopyElements);
-    if (size == 1) {
-      copy_elements<uint8_t>(x, y, begin, end);
-    } else if (size == 4) {
-      copy_elements<uint32_t>(x, y, begin, end);
-    } else {
-      copy_elements<uint64_t>(x, y, begin, end);
-    }
-    return PF_OK;
+    return by_size(size, [&](auto element) {
+      copy_elements<decltype(element)>(x, y, begin, end);
+      return PF_OK;
+    });
   }
   IndexWalk walk;
   plan_walk<kTuples>(call, y, call->inputs[2], &walk);
@@ -245,9 +254,8 @@ static pf_code scatter_run(const pf_call* call, const pf_task* task, pf_error* e
     default:
       break;
   }
-  if (size == 1) return scatter_typed<Replace, uint8_t>(call, walk, task, error);
-  if (size == 4) return scatter_typed<Replace, uint32_t>(call, walk, task, error);
-  return scatter_typed<Replace, uint64_t>(call, walk, task, error);
+  return by_size(size,
+                 [&](auto element) { return scatter_typed<Replace, decltype(element)>(call, walk, task, error); });
 }
 
 static pf_code misfit(pf_error* error) {
@@ -306,19 +314,21 @@ static pf_code scatter_partition(const pf_call* call, pf_partition* partition, p
 }
 
 static int32_t gather_supports(const pf_step* step, char* why, size_t why_size) {
-  return takes(step, 2, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kAnyDtypes, why, why_size) &&
+  return takes(step, 2, 1, 1, 0, why, why_size) && dtype_in(step, step->inputs[0], kAllDtypes, why, why_size) &&
          dtype_in(step, step->inputs[1], kIntDtypes, why, why_size) &&
          same_dtype(step, step->inputs[0], step->outputs[0], why, why_size);
 }
 
 static int32_t scatter_supports(const pf_step* step, char* why, size_t why_size) {
-  return takes(step, 3, 1, 2, 0, why, why_size) && dtype_in(step, step->inputs[0], kAnyDtypes, why, why_size) &&
+  if (!takes(step, 3, 1, 2, 0, why, why_size)) return 0;
+  const int64_t reduction = step->ints[1];
+  const bool adds = reduction == kAdd || reduction == kMultiply;
+  const uint32_t set = reduction == kReplace ? kAllDtypes : adds ? kSummedDtypes : kOrderedDtypes;
+  return dtype_in(step, step->inputs[0], set, why, why_size) &&
          dtype_in(step, step->inputs[1], kIntDtypes, why, why_size) &&
          same_dtype(step, step->inputs[0], step->inputs[2], why, why_size) &&
          same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) &&
-         same_rank(step, step->inputs[0], step->outputs[0], why, why_size) &&
-         (step->inputs[0].dtype != PF_DTYPE_bool || step->ints[1] != kAdd ||
-          refuse(why, why_size, "%s does not add bool", step->kernel));
+         same_rank(step, step->inputs[0], step->outputs[0], why, why_size);
 }
 
 static const pf_kernel kScatterKernels[] = {
