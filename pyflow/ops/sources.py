@@ -123,6 +123,9 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
     if isinstance(shape, (str, int, Dim)):
         shape = (shape,)
     graph = get_default_graph()
+    if graph.outer is not None:
+        what = "a body of control flow cannot be fed"
+        raise InvalidArgumentError(message("placeholder", what, user_origin(), "make the placeholder before the call"))
     label = graph.unique_name(name or "placeholder")
     settled: list[Size] = [_dim_of(entry, label, axis) for axis, entry in enumerate(shape)]
     value: Value = _placeholder(kind, settled, name=name)
