@@ -98,7 +98,10 @@ def evaluate_node(
 
 def widens(node: Node) -> bool:
     """Does the op compute, so that its operands may be widened? What moves elements takes stored dtypes too."""
-    return not any(entry.kind == "*" or node.op.kinds.get(entry.kind, NONE) >= STORED for entry in node.op.inputs)
+    kinds = [entry.kind for entry in node.op.inputs]
+    if kinds and all(kind == "*" for kind in kinds):
+        return False
+    return not any(node.op.kinds.get(kind, NONE) >= STORED for kind in kinds)
 
 
 def narrow(dtype: DType) -> bool:

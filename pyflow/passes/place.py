@@ -63,7 +63,7 @@ def _widener(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
     """
 
     def apply(node: Node) -> tuple[Value, ...] | None:
-        if not needs_kernel(node) or not widens(node) or target.place(node) is not None:
+        if not needs_kernel(node) or target.place(node) is not None:
             return None
         table = current_builder()
         assert isinstance(table, Table)
@@ -74,7 +74,9 @@ def _widener(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         if all(new is old for new, old in zip(inputs, node.inputs, strict=True)) and attrs == node.attrs:
             return None
         wide = table.make(node.op, inputs, attrs)
-        composed = node.op.expand is not None and any(value.dtype.is_floating for value in wide.outputs)
+        composed = (
+            node.op.expand is not None and widens(node) and any(value.dtype.is_floating for value in wide.outputs)
+        )
         if target.place(wide) is None and not composed:
             return None
         pairs = zip(wide.outputs, node.types, strict=True)

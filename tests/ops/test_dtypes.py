@@ -9,10 +9,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from cases import CASES
+from cases.case import Case
+from test_ops import build
 
 import pyflow as pf
 from pyflow import _core, dtypes
 from pyflow.dtypes import DType
+from pyflow.interpret import evaluate_graph
 from pyflow.opdef import ANY, COMPLEX, FLOATS, INTEGERS, STORED
 
 NUMBERS = sorted((FLOATS | INTEGERS), key=lambda dtype: dtype.code)
@@ -274,6 +278,8 @@ def test_what_moves_elements_takes_every_dtype(dtype: DType, isa: str) -> None:
         (lambda v: pf.broadcast_to(v[0], (2, 3)), np.broadcast_to(x[0], (2, 3))),
         (lambda v: pf.where(where, v, v[::-1]), np.where(where, x, x[::-1])),
         (lambda v: pf.concat([v, pf.constant(x)]), np.concatenate([x, x])),
+        (lambda v: pf.take_along_axis(v, np.array([[2, 0]]), 1), np.take_along_axis(x, np.array([[2, 0]] * 4), 1)),
+        (lambda v: pf.scatter_nd(v, [[1], [3]], v[:2]), np.stack([x[0], x[0], x[2], x[1]])),
     ]
     for function, wanted in rows:
         got = run(dtype, function, x)
@@ -303,6 +309,49 @@ def test_variables_and_checkpoints(dtype: DType, tmp_path: Any) -> None:
             got = session.run(variable.value())
     assert got.dtype == dtype.numpy
     assert got.tobytes() == second.tobytes()
+
+
+def _narrowed(given: Any, source: Any, target: DType) -> np.ndarray:
+    array = np.asarray(given)
+    return array.astype(target.numpy) if array.dtype == source else array
+
+
+def _first_rows(source: Any) -> list[Case]:
+    """The first row of each op that has inputs of that dtype, and elements."""
+    found: dict[str, Case] = {}
+    for case in CASES:
+        arrays = [np.asarray(given) for given in case.inputs]
+        if isinstance(case.op, str) and any(array.dtype == source for array in arrays) and all(a.size for a in arrays):
+            found.setdefault(case.op, case)
+    return list(found.values())
+
+
+@pytest.mark.parametrize(
+    ("case", "source", "target"),
+    [
+        pytest.param(case, source, target, id=f"{case.op}-{target}")
+        for source, target in ((np.float32, dtypes.bfloat16), (np.int32, dtypes.int8))
+        for case in _first_rows(source)
+    ],
+)
+def test_rows_in_narrow_dtypes(case: Case, source: Any, target: DType) -> None:
+    """What ops do in float32 and int32 they do in a narrow dtype: the session agrees with ``ref``."""
+    graph = pf.Graph()
+    with graph.as_default():
+        made, feeds = build(case, graph, False, [_narrowed(given, source, target) for given in case.inputs])
+        wanted = evaluate_graph(graph, made, feeds)
+        with pf.Session(graph) as session:
+            results = session.run(made, feeds)
+    for got, want in zip(results, wanted, strict=True):
+        assert got.dtype == want.dtype and got.shape == want.shape
+        if not dtypes.as_dtype(want.dtype).is_floating:
+            np.testing.assert_array_equal(got, want)
+        elif "random" not in str(case.op):
+            eps = float(ml_dtypes.finfo(want.dtype).eps)
+            scale = np.nanmax(np.abs(want.astype(np.float64)), initial=1e-3, where=np.isfinite(want))
+            np.testing.assert_allclose(
+                got.astype(np.float64), want.astype(np.float64), rtol=4 * eps, atol=4 * eps * scale
+            )
 
 
 def test_promotion() -> None:
