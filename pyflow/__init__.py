@@ -56,6 +56,7 @@ from pyflow.ops.activation_kinds import *
 from pyflow.ops.adaptive import *
 from pyflow.ops.arranging import *
 from pyflow.ops.attention import *
+from pyflow.ops.bitcast import *
 from pyflow.ops.bitwise import *
 from pyflow.ops.callback import *
 from pyflow.ops.casting import *

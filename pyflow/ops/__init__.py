@@ -10,6 +10,7 @@ PUBLIC = (
     "adaptive",
     "arranging",
     "attention",
+    "bitcast",
     "bitwise",
     "callback",
     "casting",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import pyflow as pf
 from pyflow import dims
+from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
+from pyflow.onnx.rows.shapes import size_value
 from pyflow.onnx.table import onnx_op
 from pyflow.ops.common import normalise_axis
 
@@ -93,10 +96,49 @@ def affine_grid(node: OnnxNode, theta: Value, size: Value) -> Value:
 
 @onnx_op("Col2Im", since=18)
 def col2im(node: OnnxNode, x: Value, image: Value, block: Value) -> Value:
-    kernel = node.ints(block, "the input 'block_shape'") or []
-    count, pads = len(kernel), node.get("pads") or [0] * (2 * len(kernel))
-    padding = [size for i in range(count) for size in (pads[i], pads[i + count])]
-    return pf.fold(x, node.sizes(image), kernel, node.get("dilations") or 1, padding, node.get("strides") or 1)
+    count = x.ndim if block.ndim != 1 else block.dims[0]
+    if not isinstance(count, int):
+        raise InvalidArgumentError(f"expected a 1-d block_shape of known length, got {block.type}")
+    pads = node.get("pads") or [0] * (2 * count)
+    steps, gaps = (node.get(name) or [1] * count for name in ("strides", "dilations"))
+    known = node.content(block)
+    if known is not None:
+        padding = [size for i in range(count) for size in (pads[i], pads[i + count])]
+        return pf.fold(x, node.sizes(image), list(known), gaps, padding, steps)
+    return _scattered_blocks(x, node.sizes(image), node.sizes(block), pads, steps, gaps)
+
+
+def _scattered_blocks(
+    x: Value,
+    image: Sequence[Size],
+    block: Sequence[Size],
+    pads: Sequence[int],
+    steps: Sequence[int],
+    gaps: Sequence[int],
+) -> Value:
+    """Blocks whose size a run tells, added up where they stand."""
+    count = len(block)
+    place, inside = pf.constant(0), pf.constant(True)
+    columns: list[Size] = []
+    for i in range(count):
+        room = dims.add(image[i], pads[i] + pads[i + count] - 1)
+        reach = dims.mul(dims.add(block[i], -1), gaps[i])
+        columns.append(dims.add(dims.floordiv(dims.add(room, dims.mul(reach, -1)), steps[i]), 1))
+        at = pf.expand_dims(pf.multiply(pf.arange(block[i]), gaps[i]), 1)
+        at = pf.subtract(pf.add(at, pf.multiply(pf.arange(columns[i]), steps[i])), pads[i])
+        size = size_value(image[i])
+        shape: list[Size] = [1] * (2 * count)
+        shape[i], shape[count + i] = at.dims
+        fits = pf.logical_and(pf.greater_equal(at, 0), pf.less(at, size))
+        place = pf.add(pf.multiply(place, size), pf.reshape(at, shape))
+        inside = pf.logical_and(inside, pf.reshape(fits, shape))
+    total = dims.product(image)
+    index = pf.reshape(pf.where(inside, place, size_value(total)), [-1])
+    channels = dims.floordiv(x.dims[1], dims.product(block))
+    spread = pf.reshape(x, [dims.mul(x.dims[0], channels), index.dims[0]])
+    zeros = pf.broadcast_to(pf.constant(np.zeros((), x.dtype.numpy)), [dims.add(total, 1), spread.dims[0]])
+    moved = pf.scatter_nd(zeros, pf.expand_dims(index, 1), pf.transpose(spread), reduction="add")
+    return pf.reshape(pf.transpose(moved[:total]), [x.dims[0], channels, *image])
 
 
 @onnx_op("RoiAlign")

@@ -136,6 +136,15 @@ def cast(node: OnnxNode, x: Value) -> Value:
     return _cast(node, x, node.dtype("to"))
 
 
+@onnx_op("BitCast")
+def bit_cast(node: OnnxNode, x: Value) -> Value:
+    """Integers of 2 and 4 bits are wrapped, which keeps their bits."""
+    dtype = node.dtype("to")
+    if dtype.bits == x.dtype.bits < 8 and dtype.is_integer and x.dtype.is_integer:
+        return pf.cast(x, dtype)
+    return pf.bitcast(x, dtype)
+
+
 @onnx_op("CastLike")
 def cast_like(node: OnnxNode, x: Value, like: Value) -> Value:
     return _cast(node, x, like.dtype)
@@ -155,6 +164,11 @@ def _cast(node: OnnxNode, x: Value, dtype: Any) -> Value:
 @onnx_op("MatMul")
 def matmul(node: OnnxNode, x: Value, y: Value) -> Value:
     return pf.matmul(x, y)
+
+
+@onnx_op("Det")
+def det(node: OnnxNode, x: Value) -> Value:
+    return pf.linalg.det(x)
 
 
 @onnx_op("Einsum")

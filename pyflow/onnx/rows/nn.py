@@ -122,7 +122,8 @@ def layer_norm(node: OnnxNode, x: Value, scale: Value, bias: Value | None = None
     return (y if bias is None else pf.add(y, bias)), mean, inverse
 
 
-def _settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
+def settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
+    """What all convolutions share."""
     kernel = node.get("kernel_shape")
     if kernel is not None and tuple(kernel) != tuple(w.dims[2:]):
         raise InvalidArgumentError(f"kernel_shape is {list(kernel)}, the weights are {w.type}")
@@ -136,7 +137,7 @@ def _settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
 
 @onnx_op("Conv")
 def conv(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
-    return pf.conv(x, w, bias, **_settled_conv(node, x, w))
+    return pf.conv(x, w, bias, **settled_conv(node, x, w))
 
 
 @onnx_op("DeformConv")
@@ -144,13 +145,13 @@ def deform_conv(
     node: OnnxNode, x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None
 ) -> Value:
     groups = node["offset_group"]
-    return pf.deform_conv2d(x, offset, w, bias, mask=mask, offset_groups=groups, **_settled_conv(node, x, w))
+    return pf.deform_conv2d(x, offset, w, bias, mask=mask, offset_groups=groups, **settled_conv(node, x, w))
 
 
 @onnx_op("ConvTranspose")
 def conv_transpose(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
     extra, shape = node.get("output_padding") or 0, node.get("output_shape")
-    return pf.conv_transpose(x, w, bias, output_padding=extra, output_shape=shape, **_settled_conv(node, x, w))
+    return pf.conv_transpose(x, w, bias, output_padding=extra, output_shape=shape, **settled_conv(node, x, w))
 
 
 def _windows(node: OnnxNode, x: Value) -> dict[str, Any]:
