@@ -83,11 +83,11 @@ def accesses(body: Body) -> tuple[dict[str, Any], dict[str, Any]]:
     reads: dict[str, Any] = {}
     writes: dict[str, Any] = {}
     for node in body.nodes:
-        effect, variable = node.op.effect, node.attrs.get("variable")
+        effect = node.op.effect
         if effect in ("read", "update"):
-            reads[variable.name] = variable
+            reads[node.attrs["variable"].name] = node.attrs["variable"]
         if effect in ("write", "update"):
-            writes[variable.name] = variable
+            writes[node.attrs["variable"].name] = node.attrs["variable"]
         for inner in node.op.bodies(node).values():
             more = accesses(inner)
             reads.update(more[0])

@@ -78,7 +78,7 @@ def scan(node: Node, *arrived: Value | None) -> Gradients:
     carry = [i for i in range(carried) if inputs[i].dtype.is_inexact]
     taken = [i for i in range(carried, carried + sliced) if inputs[i].dtype.is_inexact]
     others = [i for i in range(carried + sliced, len(inputs)) if inputs[i].dtype.is_inexact]
-    state = [arrived[i] if arrived[i] is not None else _zeros(node.types[i]) for i in carry]
+    state = [_or_zeros(arrived[i], node.outputs[i]) for i in carry]
     state += [_zeros(node.inputs[i].type) for i in others]
     stacks = [*node.inputs[carried : carried + sliced], *saved, *(g for _, g in rows)]
     bounded = node.attrs["condition"] is not None

@@ -13,7 +13,7 @@ from pyflow.graph import Node
 class Structure:
     """``kind`` None: a leaf. Else a tuple, list, named tuple or dict of ``parts``; NoneType has none."""
 
-    kind: type | None
+    kind: Any
     keys: tuple[Any, ...] = ()
     parts: tuple[Structure, ...] = ()
 
@@ -58,7 +58,7 @@ def flatten(nested: Any) -> tuple[list[Any], Structure]:
     if isinstance(nested, Mapping):
         keys = tuple(nested)
         entries: Sequence[Any] = [nested[key] for key in keys]
-        kind: type = dict
+        kind: Any = dict
     elif isinstance(nested, (tuple, list)):
         keys, entries = (), list(nested)
         kind = type(nested)

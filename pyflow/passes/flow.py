@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pyflow.graph import Node, Value, building
 from pyflow.ops.common import constant_array
@@ -84,13 +85,14 @@ class _Kept:
     def _asked(self, needed: Sequence[int]) -> list[Value]:
         """What the condition must give: the bool, then the carried values that it may change."""
         first = self.carried - self.held
+        assert self.asks is not None
         return [self.asks.outputs[0], *(self.asks.outputs[1 + p - first] for p in needed if first <= p < self.carried)]
 
     @property
     def is_all(self) -> bool:
         return len(self.inputs) == len(self.node.inputs) and len(self.outputs) == len(self.node.outputs)
 
-    def attrs(self) -> dict[str, object]:
+    def attrs(self) -> dict[str, Any]:
         """The node's, with bodies and counts of what is kept."""
         node = self.node
         assert node.op.flow is not None
@@ -182,9 +184,9 @@ def _sunk(region: Region) -> Region:
                 else:
                     places.add(home.get(user, (user, "")))
         if len(places) == 1 and not any(value in lasting for value in node.outputs):
-            place = next(iter(places))
-            if place[1]:
-                home[node] = place
+            (only,) = places
+            if only[1]:
+                home[node] = only
     return _moved(region, home) if home else region
 
 
