@@ -66,6 +66,8 @@ from pyflow.ops.conv_nd import *
 from pyflow.ops.creation import *
 from pyflow.ops.cumulative import *
 from pyflow.ops.debug import *
+from pyflow.ops.detection import *
+from pyflow.ops.distributions import *
 from pyflow.ops.einsum import *
 from pyflow.ops.embedding import *
 from pyflow.ops.floating import *
@@ -92,6 +94,7 @@ from pyflow.ops.sampling import *
 from pyflow.ops.scatter import *
 from pyflow.ops.sequences import *
 from pyflow.ops.shape import *
+from pyflow.ops.signal_windows import *
 from pyflow.ops.sizes import *
 from pyflow.ops.slicing import *
 from pyflow.ops.sliding import *

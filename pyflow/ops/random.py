@@ -36,7 +36,8 @@ def _float_infer(key: Value, *, dtype: DType, shape: tuple[Size, ...], **bounds:
     return TensorType(dtype, shape)
 
 
-def _key(seed: int | None) -> Any:
+def key_of(seed: int | None) -> Any:
+    """The key of a seed; without one it is drawn from the graph's generator."""
     return draw_key() if seed is None else convert(np.array([seed, 0], np.int64))
 
 
@@ -99,7 +100,7 @@ def random_uniform(
     seed: int | None = None,
     name: str | None = None,
 ) -> Value:
-    result: Value = _uniform(_key(seed), shape, low, high, dtype, name=name)
+    result: Value = _uniform(key_of(seed), shape, low, high, dtype, name=name)
     return result
 
 
@@ -117,7 +118,7 @@ def random_normal(
     seed: int | None = None,
     name: str | None = None,
 ) -> Value:
-    result: Value = _normal(_key(seed), shape, mean, stddev, dtype, name=name)
+    result: Value = _normal(key_of(seed), shape, mean, stddev, dtype, name=name)
     return result
 
 
@@ -135,7 +136,7 @@ def random_integers(
     seed: int | None = None,
     name: str | None = None,
 ) -> Value:
-    result: Value = _integers(_key(seed), shape, low, high, dtype, name=name)
+    result: Value = _integers(key_of(seed), shape, low, high, dtype, name=name)
     return result
 
 
