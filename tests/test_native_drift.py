@@ -21,7 +21,8 @@ LIBC = re.compile(
     r"(?:mem(?:cpy|set|move|cmp)|str(?:cmp|len|ncmp)|v?snprintf(?:_chk)?|__v?snprintf_chk|__mem\w+_chk|abort)$"
 )
 LIBM = re.compile(
-    r"(?:fma|sqrt|floor|ceil|trunc|rint|nearbyint|exp|log|expm1|log1p|pow|sin|cos|tanh|erfc?|nextafter|fmod|ldexp|frexp)f?$"
+    r"(?:fma|sqrt|cbrt|hypot|floor|ceil|trunc|rint|nearbyint|exp|exp2|log|log2|log10|expm1|log1p|pow|a?sinh?|a?cosh?|a?tanh?|"
+    r"atan2|erfc?|lgamma|nextafter|fmod|ldexp|frexp)f?(?:_r)?$"
 )
 COMPILER = re.compile(r"(?:_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|__tls_get_addr|_Unwind_Resume)$")
 

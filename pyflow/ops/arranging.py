@@ -14,7 +14,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import call
-from pyflow.ops.common import normalise_axes, normalise_axis
+from pyflow.ops.common import normalise_axes, normalise_axis, slice_along
 from pyflow.ops.joining import concat, split
 from pyflow.ops.shape import broadcast_to, expand_dims, flip, reshape, squeeze, transpose
 from pyflow.ops.sizes import as_size, as_sizes
@@ -161,10 +161,9 @@ def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None, *, name: s
         size = value.dims[along]
         if size == 0:
             continue
-        front = (slice(None),) * along
         cut = dims.mod(dims.mul(as_size(by), -1), size if isinstance(size, int) else dims.maximum(size, 1))
         if cut != 0:
-            value = concat([value[(*front, slice(cut, None))], value[(*front, slice(None, cut))]], along)
+            value = concat([slice_along(value, along, cut, None), slice_along(value, along, None, cut)], along)
     return value
 
 
@@ -273,9 +272,8 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> tuple[Value, ...]:
         extra = [dims.maximum(dims.minimum(dims.add(more, -i), 1), 0) for i in range(sections)]
         parts: list[Size] = [dims.add(least, one) for one in extra]
     else:
-        front = (slice(None),) * along
         edges = itertools.pairwise([None, *sections, None])
-        return tuple(value[(*front, slice(start, stop))] for start, stop in edges)
+        return tuple(slice_along(value, along, start, stop) for start, stop in edges)
     result: tuple[Value, ...] = split(value, parts, along)
     return result
 

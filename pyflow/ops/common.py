@@ -193,6 +193,13 @@ def normalise_axes(axes: Sequence[int] | None, ndim: int, what: str = "x") -> tu
     return settled
 
 
+def slice_along(value: Value, axis: int, start: Any, stop: Any) -> Value:
+    """``value[start:stop]`` along an axis counted from the front."""
+    key = [slice(None)] * axis + [slice(start, stop)]
+    result: Value = call("getitem", value, tuple(key))
+    return result
+
+
 def count_along(value: Value, axes: Sequence[int]) -> int | Value:
     """How many elements the axes hold together: a number, or where that is not known yet an int64 value."""
     count = dims.product(value.dims[axis] for axis in axes)

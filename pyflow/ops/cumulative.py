@@ -13,7 +13,7 @@ from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import BOOLEAN, COMPLEX, FLOATS, INT, NUMERIC, TensorType, call, define
-from pyflow.ops.common import normalise_axis, quiet
+from pyflow.ops.common import normalise_axis, quiet, slice_along
 from pyflow.ops.complex_rules import each_part, in_parts
 from pyflow.ops.reduction import SUMMED
 
@@ -226,8 +226,7 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Value:
     place = normalise_axis(axis, value.ndim, str(value.type))
     if n < 0:
         raise InvalidArgumentError(message("diff", f"expected a number of times, got {n}", user_origin()))
-    front = (slice(None),) * place
     step = functools.partial(call, "not_equal" if value.dtype.kind == "b" else "subtract")
     for _ in range(n):
-        value = step(value[(*front, slice(1, None))], value[(*front, slice(None, -1))])
+        value = step(slice_along(value, place, 1, None), slice_along(value, place, None, -1))
     return value

@@ -174,8 +174,9 @@ def _resized(x: Value, size: Any, axis: int) -> Value:
     """``x`` cut, or padded with zeros behind, to ``size`` along ``axis``."""
     if size is None or as_size(size) == x.dims[axis]:
         return x
-    before, after = [0] * x.ndim, [0] * x.ndim
-    after[axis] = dims.add(as_size(size), dims.mul(x.dims[axis], -1))  # type: ignore[call-overload]
+    before: list[Size] = [0] * x.ndim
+    after: list[Size] = [0] * x.ndim
+    after[axis] = dims.add(as_size(size), dims.mul(x.dims[axis], -1))
     zero = call("constant", np.zeros((), x.dtype.numpy))
     result: Value = call("pad", x, zero, before, after)
     return result

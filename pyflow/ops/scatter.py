@@ -75,7 +75,7 @@ def _elements_checks(node: Node) -> list[Check]:
 
 
 def _grid(indices: np.ndarray, size: int, axis: int) -> tuple[np.ndarray, ...]:
-    places = list(np.indices(indices.shape, sparse=True))
+    places: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     places[axis] = _checked(indices, size, axis)
     return tuple(places)
 

@@ -79,7 +79,7 @@ def _freedom(x: Value, axis: Sequence[int], ddof: int) -> Any:
 
 def _var_ref(x: np.ndarray, axis: tuple[int, ...], keepdims: bool, ddof: int) -> Any:
     deviation = np.square(x - mean_ref(x, axis, True))
-    freedom = max(dims.product(x.shape[a] for a in axis) - ddof, 0)
+    freedom = max(math.prod(x.shape[a] for a in axis) - ddof, 0)
     return np.sum(deviation, axis=axis, keepdims=keepdims) / x.dtype.type(freedom)
 
 
