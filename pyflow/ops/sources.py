@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from pyflow.apply import convert
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
-from pyflow.graph import Value, get_default_graph
+from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.objects import is_text, strings
 from pyflow.opdef import CONSTANT, DTYPE, EVERY, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
 
@@ -136,7 +138,7 @@ def placeholder(dtype: Any, shape: Shape | None = None, name: str | None = None)
 def _dim_of(entry: Any, label: str, axis: int) -> Size:
     graph = get_default_graph()
     if entry is None:
-        entry = Dim(f"{label.replace('/', '.').replace('-', '_')}.{axis}")
+        entry = Dim(_fresh_symbol(graph, f"{label}.{axis}"))
     elif isinstance(entry, str):
         try:
             entry = dims.parse(entry, graph._symbols)
@@ -154,6 +156,14 @@ def _dim_of(entry: Any, label: str, axis: int) -> Size:
             message("placeholder", f"axis {axis}: expected a size >= 0, a name or None, got {entry!r}", user_origin())
         )
     return int(entry)
+
+
+def _fresh_symbol(graph: Graph, name: str) -> str:
+    """``name`` as a symbol's, which no other symbol of the graph has."""
+    legal = re.sub(r"[^\w.:]", "_", name.replace("/", "."))
+    legal = legal if re.match("[A-Za-z_]", legal) else f"_{legal}"
+    free = (legal if number == 0 else f"{legal}_{number}" for number in itertools.count())
+    return next(candidate for candidate in free if candidate not in graph._symbols)
 
 
 _with_default = define(

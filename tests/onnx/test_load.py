@@ -75,6 +75,19 @@ def test_odd_names_are_kept(name):
     np.testing.assert_array_equal(run(model, {name: x}, "out"), -x)
 
 
+def test_unknown_sizes_of_inputs_with_odd_names_are_told_apart():
+    names = ["a b", "a_b", "a/b", "a.b", "\x01"]
+    graph = helper.make_graph(
+        [helper.make_node("Concat", names, ["out"], axis=0)],
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in names],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [None])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    feeds = {name: np.full(i, i, np.float32) for i, name in enumerate(names)}
+    assert run(model, feeds)[0].tolist() == [1, 2, 2, 3, 3, 3, 4, 4, 4, 4]
+
+
 def test_dim_params_are_symbols_and_one_plan_serves_all_sizes():
     text = """g (float[batch, n] x, float[batch, m] y) => (float[batch, k] z)
         { z = Concat <axis: int = 1> (x, y) }"""
