@@ -2,6 +2,7 @@
 
 from pyflow.onnx.rows import (
     control,
+    detection,
     image,
     indexing,
     math,
@@ -20,6 +21,7 @@ from pyflow.onnx.rows import (
 
 __all__ = [
     "control",
+    "detection",
     "image",
     "indexing",
     "math",

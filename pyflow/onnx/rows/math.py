@@ -6,7 +6,7 @@ from functools import reduce
 from typing import Any
 
 import pyflow as pf
-from pyflow import dims
+from pyflow import dims, dtypes
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode, present
@@ -156,9 +156,30 @@ def _cast(node: OnnxNode, x: Value, dtype: Any) -> Value:
         return pf.identity(x)
     if dtype.is_integer and dtype.storage_only and x.dtype.is_floating:
         return pf.cast(pf.cast(x, pf.int32), dtype)
+    if dtype is dtypes.float8_e8m0fnu:
+        return _power_of_two(x, bool(node.get("saturate", 1)), node.get("round_mode", "up"))
     if dtype.name.startswith("float8"):
         return pf.cast(x, dtype, saturate=bool(node.get("saturate", 1)))
     return pf.cast(x, dtype)
+
+
+def _power_of_two(x: Value, saturate: bool, rounding: str) -> Value:
+    """x as float8_e8m0fnu: its exponent, moved by one where the fraction rounds up."""
+    bits = pf.cast(pf.bitcast(pf.cast(x, pf.float32), pf.uint32), pf.int64)
+    exponent = pf.bitwise_and(pf.bitwise_right_shift(bits, 23), 255)
+    fraction, half = pf.bitwise_and(bits, 0x7FFFFF), 0x400000
+    if rounding == "up":
+        up = pf.greater(fraction, 0)
+    elif rounding == "nearest":
+        tie = pf.logical_and(pf.equal(fraction, half), pf.greater(exponent, 0))
+        up = pf.logical_or(pf.greater(fraction, half), tie)
+    elif rounding == "down":
+        up = pf.less(fraction, 0)
+    else:
+        raise InvalidArgumentError(f"expected the round_mode up, nearest or down, got {rounding!r}")
+    up = pf.logical_and(up, pf.less(exponent, 254 if saturate else 255))
+    moved = pf.cast(pf.add(exponent, pf.cast(up, pf.int64)), pf.uint8)
+    return pf.bitcast(moved, dtypes.float8_e8m0fnu)
 
 
 @onnx_op("MatMul")
