@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def _activations(
 ) -> list[Activation]:
     """The functions of ``names``; numbers are taken in turn by those that have any."""
     given = (list(alphas), list(betas))
-    made = []
+    made: list[Activation] = []
     for name in names:
         if name.lower() not in ACTIVATIONS:
             raise _refuse(op, f"unknown activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
@@ -64,7 +64,7 @@ def _activations(
             result: Value = function(kept, *numbers)
             return result
 
-        made.append(activation)
+        made.append(cast(Activation, activation))
     return made
 
 

@@ -13,7 +13,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import BOOLEAN, FLOATS, NUMERIC, SIZES, call
-from pyflow.ops.composite import as_number, composite, of_rank
+from pyflow.ops.composite import as_number, composite, index_of, of_rank
 from pyflow.ops.indexing import gather, iota, scatter_add
 from pyflow.ops.shape import reshape
 from pyflow.ops.sizes import SHAPE, as_size
@@ -79,7 +79,7 @@ def _ref(reduce: Any) -> Any:
                 for i, n, count in zip(place, x.shape[2:], size, strict=True)
             )
             every = (slice(None), slice(None))
-            result[(*every, *place)] = reduce(x[(*every, *inside)], tuple(range(2, x.ndim)))
+            result[index_of(*every, *place)] = reduce(x[index_of(*every, *inside)], tuple(range(2, x.ndim)))
         return result
 
     return ref

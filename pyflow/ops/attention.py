@@ -27,7 +27,7 @@ SHOWN = ("none", "products", "capped", "biased", "weights")
 LOWEST = float("-inf")
 
 
-def _check(q: Value, k: Value, v: Value) -> None:
+def _check(q: Value, k: Value, v: Value) -> dict[str, Any]:
     if not q.ndim == k.ndim == v.ndim == 4:
         raise InvalidArgumentError(f"expected q, k and v [B, heads, length, size]; got {q.type}, {k.type}, {v.type}")
     if differ(q.dims[3], k.dims[3]) or differ(k.dims[2], v.dims[2]) or differ(k.dims[1], v.dims[1]):
@@ -35,6 +35,7 @@ def _check(q: Value, k: Value, v: Value) -> None:
     heads, shared = q.dims[1], k.dims[1]
     if isinstance(heads, int) and isinstance(shared, int) and (not shared or heads % shared):
         raise InvalidArgumentError(f"{heads} heads of q: {q.type} do not share the {shared} of k: {k.type}")
+    return {}
 
 
 def _allowed(
@@ -182,7 +183,7 @@ _attention = composite(
         "shown": choice(*SHOWN),
     },
     defaults={"softcap": 0.0, "is_causal": False, "offset": 0, "left": -1, "right": -1, "shown": "none"},
-    canonical=lambda q, k, v, *more, **attrs: _check(q, k, v) or {},
+    canonical=lambda q, k, v, *more, **attrs: _check(q, k, v),
     expand=_expand,
     ref=_ref,
     multiple=True,
@@ -310,7 +311,7 @@ def scaled_dot_product_attention(
         values = [reshape(value, (batch, 1, *value.dims[-2:])) for value in values]
         if mask is not None and mask.ndim > 2:
             mask = reshape(call("broadcast_to", mask, (*lead, *mask.dims[-2:])), (batch, 1, *mask.dims[-2:]))
-    y = attention(*values, mask, is_causal=is_causal, scale=scale)[0]
+    y = attention(values[0], values[1], values[2], mask, is_causal=is_causal, scale=scale)[0]
     return y if len(lead) == 2 else reshape(y, (*lead, *y.dims[-2:]))
 
 
@@ -343,7 +344,7 @@ def multi_head_attention(
         return y if bias is None else y + bias
 
     parts = [projected(*row) for row in zip((query, keys, values), weights, biases, strict=True)]
-    y = attention(*parts, mask, is_causal=is_causal, q_heads=num_heads, kv_heads=num_heads)[0]
+    y = attention(parts[0], parts[1], parts[2], mask, is_causal=is_causal, q_heads=num_heads, kv_heads=num_heads)[0]
     return projected(y, convert(out_weight), None if out_bias is None else convert(out_bias))
 
 

@@ -124,6 +124,11 @@ def of_rank(function: Callable[..., Any], name: str, count: int) -> Callable[...
     return fixed
 
 
+def index_of(*entries: Any) -> Any:
+    """What NumPy's brackets take: one entry per axis."""
+    return entries
+
+
 def as_number(size: Size) -> Any:
     """A size, ready to calculate with: an int, or an int64 value."""
     return size if isinstance(size, int) else call("sizes", (size,), scalar=True)

@@ -13,7 +13,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import FLOATS, INT, INTS, NUMERIC, SIZES, call, choice
-from pyflow.ops.composite import composite, of_rank, per_channel
+from pyflow.ops.composite import composite, index_of, of_rank, per_channel
 from pyflow.ops.conv import check_groups, conv2d, conv2d_input_grad
 from pyflow.ops.shape import expand_dims, reshape, squeeze, transpose
 from pyflow.ops.sizes import SHAPE, differ
@@ -72,7 +72,7 @@ def _expand(x: Value, w: Value, *, data_format: str, **attrs: Any) -> Value:
         return _by_matmul(x, w, **attrs)
     if x.ndim == 4:
         return conv2d(x, w, **attrs)
-    rows = {name: (1, *attrs[name]) for name in ("stride", "dilation")}
+    rows: dict[str, Any] = {name: (1, *attrs[name]) for name in ("stride", "dilation")}
     padding = attrs["padding"] if isinstance(attrs["padding"], str) else (0, 0, *attrs["padding"])
     wide = conv2d(expand_dims(x, 2), expand_dims(w, 2), padding=padding, groups=attrs["groups"], **rows)
     return squeeze(wide, 2)
@@ -85,17 +85,18 @@ def _ref(
         x, w = np.moveaxis(x, 1, -1), np.moveaxis(w, (0, 1), (-1, -2))
     sizes, kernel = x.shape[1:-1], w.shape[:-2]
     out, low = windows(sizes, kernel, stride, padding, dilation)
-    high = [
+    high: list[Any] = [
         max((o - 1) * s + span_of(k, d) - b - n, 0)
         for o, s, k, d, b, n in zip(out, stride, kernel, dilation, low, sizes, strict=True)
     ]
-    wide = np.pad(x, [(0, 0), *zip(low, high, strict=True), (0, 0)])
+    room: Any = [(0, 0), *zip(low, high, strict=True), (0, 0)]
+    wide = np.pad(x, room)
     wide = wide.reshape(*wide.shape[:-1], groups, -1)
     result = np.zeros((x.shape[0], *out, groups, w.shape[-1] // groups), x.dtype)
     for place in np.ndindex(*kernel):
         at = [slice(p * d, p * d + (o - 1) * s + 1, s) for p, d, o, s in zip(place, dilation, out, stride, strict=True)]
         weights = w[place].reshape(-1, groups, w.shape[-1] // groups)
-        result += np.einsum("n...gc,cgo->n...go", wide[(slice(None), *at)], weights).astype(x.dtype)
+        result += np.einsum("n...gc,cgo->n...go", wide[index_of(slice(None), *at)], weights).astype(x.dtype)
     y = result.reshape(x.shape[0], *out, -1)
     return np.moveaxis(y, -1, 1) if data_format == "NC*" else y
 
@@ -203,8 +204,8 @@ def _transpose_ref(
             to = [i * s + p * d - b for i, s, p, d, b in zip(at, stride, place, dilation, before, strict=True)]
             if all(0 <= i < n for i, n in zip(to, size, strict=True)):
                 every = (slice(None),) * 3
-                part = np.einsum("ngc,gco->ngo", grouped[(*every, *at)], weights[(*every, *place)])
-                result[(*every, *to)] += part
+                part = np.einsum("ngc,gco->ngo", grouped[index_of(*every, *at)], weights[index_of(*every, *place)])
+                result[index_of(*every, *to)] += part
     return result.reshape(x.shape[0], -1, *size)
 
 

@@ -108,7 +108,8 @@ def categorical(
 ) -> Value:
     """Classes drawn with probability ``softmax(logits)``: [..., count].
 
-    logits: floating [..., classes]. count: how many for each row. replacement: False draws different classes. seed: an int gives the same in every run; None draws new ones.
+    logits: floating [..., classes]. count: how many for each row. replacement: False draws different classes.
+        seed: an int gives the same in every run; None draws new ones.
     """
     value = call("stop_gradient", convert(logits))
     if value.ndim < 1:

@@ -129,8 +129,8 @@ def group_norm(
 
 
 def _by_channel(y: Value, scale: Any, bias: Any, name: str | None) -> Value:
-    factors = [None if entry is None else per_channel(convert(entry), y.ndim) for entry in (scale, bias)]
-    return _scaled(y, *factors, name)
+    factor, shift = (None if entry is None else per_channel(convert(entry), y.ndim) for entry in (scale, bias))
+    return _scaled(y, factor, shift, name)
 
 
 def instance_norm(

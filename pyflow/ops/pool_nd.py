@@ -13,7 +13,7 @@ from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import BOOLEAN, FLOAT, FLOATS, INTS, NUMERIC, call
 from pyflow.ops.common import ndim_of
-from pyflow.ops.composite import as_number, composite, of_rank
+from pyflow.ops.composite import as_number, composite, index_of, of_rank
 from pyflow.ops.conv_nd import FORMAT, is_last
 from pyflow.ops.indexing import iota, scatter_add
 from pyflow.ops.pool import avg_pool2d, max_pool2d
@@ -80,10 +80,13 @@ def _first(function: Any) -> Any:
     return expand
 
 
+def _geometry(attrs: Mapping[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
+    return attrs["kernel"], attrs["stride"], attrs["padding"], attrs["dilation"], attrs["ceil_mode"]
+
+
 def _places(sizes: Sequence[int], attrs: Mapping[str, Any]) -> Iterator[tuple[tuple[int, ...], list[np.ndarray]]]:
     """(output index, the indices inside along each axis) of every window."""
-    geometry = [attrs[name] for name in ("kernel", "stride", "padding", "dilation")]
-    out, low = windows(sizes, *geometry, attrs["ceil_mode"])
+    out, low = windows(sizes, *_geometry(attrs))
     for place in np.ndindex(*out):
         yield (
             place,
@@ -100,11 +103,11 @@ def _pooled(x: np.ndarray, attrs: Mapping[str, Any], reduce: Any) -> np.ndarray:
     last = attrs.get("data_format") == "N*C"
     x = np.moveaxis(x, -1, 1) if last else x
     sizes = x.shape[2:]
-    out, _ = windows(sizes, *(attrs[n] for n in ("kernel", "stride", "padding", "dilation")), attrs["ceil_mode"])
+    out, _ = windows(sizes, *_geometry(attrs))
     result = np.zeros((*x.shape[:2], *out), x.dtype)
     for place, inside in _places(sizes, attrs):
-        window = x[(slice(None), slice(None), *np.ix_(*inside))]
-        result[(slice(None), slice(None), *place)] = reduce(window.reshape(*x.shape[:2], -1), place)
+        window = x[index_of(slice(None), slice(None), *np.ix_(*inside))]
+        result[index_of(slice(None), slice(None), *place)] = reduce(window.reshape(*x.shape[:2], -1), place)
     return np.moveaxis(result, 1, -1) if last else result
 
 
@@ -225,10 +228,12 @@ def _indices_ref(x: np.ndarray, *, column_major: bool, whole: bool, **attrs: Any
     sizes = x.shape[2:]
     for place, inside in _places(sizes, attrs):
         shape = [len(entries) for entries in inside]
-        window = x[(slice(None), slice(None), *np.ix_(*inside))].reshape(*x.shape[:2], -1)
+        window = x[index_of(slice(None), slice(None), *np.ix_(*inside))].reshape(*x.shape[:2], -1)
         first = np.unravel_index(np.argmax(window, -1), shape)
         at = [entries[found] for entries, found in zip(inside, first, strict=True)]
-        index[(slice(None), slice(None), *place)] = np.ravel_multi_index(at, sizes, order="F" if column_major else "C")
+        index[index_of(slice(None), slice(None), *place)] = np.ravel_multi_index(
+            at, sizes, order="F" if column_major else "C"
+        )
     if whole:
         planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * len(sizes))
         index += planes * int(np.prod(sizes))

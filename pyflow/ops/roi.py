@@ -10,7 +10,7 @@ from pyflow import dims, dtypes
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.opdef import FLOAT, FLOATS, INT, INTEGERS, INTS, call, choice
-from pyflow.ops.composite import GIVEN, as_number, composite, optional, per_channel, present
+from pyflow.ops.composite import GIVEN, as_number, composite, index_of, optional, per_channel, present
 from pyflow.ops.indexing import iota
 from pyflow.ops.sampling import at_pixels, linear_at, pixels
 from pyflow.ops.shape import reshape, transpose
@@ -167,7 +167,7 @@ def _align_ref(
                     for k, (p, q) in enumerate(np.ndindex(2, 2)):
                         at = (min(int(y) + p, h - 1), min(int(z) + q, w - 1))
                         weight = abs(1 - p - (y - int(y))) * abs(1 - q - (z - int(z)))
-                        corners[k] = weight * x[(n, slice(None), *at)]
+                        corners[k] = weight * x[index_of(n, slice(None), *at)]
                 values.append(corners.sum(0) if mode == "avg" else corners.max(0))
             if values:
                 result[r, :, i, j] = np.mean(values, 0) if mode == "avg" else np.max(values, 0)
@@ -365,8 +365,8 @@ def _deform_ref(
     result = np.zeros((x.shape[0], w.shape[0], *out))
     for n, c, a, b, i, j in np.ndindex(x.shape[0], x.shape[1], *kernel, *out):
         at = (n, c // inner, a, b)
-        y = i * stride[0] - low[0] + a * dilation[0] + moved[(*at, 0, i, j)]
-        z = j * stride[1] - low[1] + b * dilation[1] + moved[(*at, 1, i, j)]
+        y = i * stride[0] - low[0] + a * dilation[0] + moved[index_of(*at, 0, i, j)]
+        z = j * stride[1] - low[1] + b * dilation[1] + moved[index_of(*at, 1, i, j)]
         value = 0.0
         for p, q in (
             (np.floor(y), np.floor(z)),
@@ -377,7 +377,9 @@ def _deform_ref(
             if 0 <= p < h and 0 <= q < v:
                 value += (1 - abs(y - p)) * (1 - abs(z - q)) * x[n, c, int(p), int(q)]
         first, many = (c // share) * (w.shape[0] // groups), w.shape[0] // groups
-        result[n, first : first + many, i, j] += w[first : first + many, c % share, a, b] * value * factor[(*at, i, j)]
+        result[n, first : first + many, i, j] += (
+            w[first : first + many, c % share, a, b] * value * factor[index_of(*at, i, j)]
+        )
     return result.astype(x.dtype)
 
 

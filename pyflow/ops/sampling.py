@@ -13,7 +13,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.opdef import BOOLEAN, FLOATS, call, choice
-from pyflow.ops.composite import as_number, composite
+from pyflow.ops.composite import as_number, composite, index_of
 from pyflow.ops.indexing import gather, iota
 from pyflow.ops.shape import reshape, transpose
 from pyflow.ops.sizes import SHAPE
@@ -162,7 +162,7 @@ def _grid_ref(x: np.ndarray, grid: np.ndarray, *, mode: str, padding_mode: str, 
         at = [int(settle(p, size)) for p, size in zip(place, sizes, strict=True)]
         if any(not 0 <= p < size for p, size in zip(at, sizes, strict=True)):
             return np.zeros(x.shape[1])
-        return np.asarray(x[(n, slice(None), *at)], np.float64)
+        return np.asarray(x[index_of(n, slice(None), *at)], np.float64)
 
     def weight(distance: float) -> float:
         d = abs(distance)
@@ -188,7 +188,7 @@ def _grid_ref(x: np.ndarray, grid: np.ndarray, *, mode: str, padding_mode: str, 
                 at = [np.floor(p) + tap for p, tap in zip(raw, corner, strict=True)]
                 factor = np.prod([weight(a - p) for a, p in zip(at, raw, strict=True)])
                 value = value + (factor * pixel(place[0], at) if factor else 0)
-        result[(place[0], slice(None), *place[1:])] = value
+        result[index_of(place[0], slice(None), *place[1:])] = value
     return result.astype(x.dtype)
 
 

@@ -39,7 +39,8 @@ def _ref(*, size: int, periodic: bool, terms: Sequence[float], dtype: DType) -> 
     if size == 1 and not periodic:
         return np.ones(1).astype(dtype.numpy)
     turn = 2 * np.pi * np.arange(size) / max(size if periodic else size - 1, 1)
-    return sum(term * np.cos(order * turn) for order, term in enumerate(terms)).astype(dtype.numpy)
+    waves = np.stack([term * np.cos(order * turn) for order, term in enumerate(terms)])
+    return waves.sum(0).astype(dtype.numpy)
 
 
 _window = composite(

@@ -13,7 +13,7 @@ from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import EVERY, INTS, SIZES, Attr, TensorType, call, define
 from pyflow.ops.common import ndim_of, normalise_axis
-from pyflow.ops.composite import composite
+from pyflow.ops.composite import composite, index_of
 from pyflow.ops.indexing import iota
 from pyflow.ops.shape import inverse_permutation, reshape, transpose
 from pyflow.ops.sizes import SHAPE, Check, at_most_check, differ
@@ -205,8 +205,8 @@ def _unfold_ref(x: np.ndarray, *, kernel: Any, stride: Any, padding: Any, dilati
         for out in np.ndindex(*counts):
             at = [o * s + p * d - b for o, s, p, d, b in zip(out, stride, place, dilation, low, strict=True)]
             if all(0 <= i < n for i, n in zip(at, x.shape[2:], strict=True)):
-                result[(slice(None), slice(None), *place, *out)] = x[(slice(None), slice(None), *at)]
-    return result.reshape(x.shape[0], -1, int(np.prod(counts)))
+                result[index_of(slice(None), slice(None), *place, *out)] = x[index_of(slice(None), slice(None), *at)]
+    return result.reshape(x.shape[0], -1, dims.product(counts))
 
 
 _COLUMNS = {"kernel": INTS, "dilation": INTS, "padding": ANY_PADDING, "stride": INTS}
@@ -264,7 +264,9 @@ def _fold_ref(x: np.ndarray, *, size: Any, kernel: Any, stride: Any, padding: An
         for out in np.ndindex(*counts):
             at = [o * s + p * d - b for o, s, p, d, b in zip(out, stride, place, dilation, low, strict=True)]
             if all(0 <= i < n for i, n in zip(at, size, strict=True)):
-                result[(slice(None), slice(None), *at)] += apart[(slice(None), slice(None), *place, *out)]
+                result[index_of(slice(None), slice(None), *at)] += apart[
+                    index_of(slice(None), slice(None), *place, *out)
+                ]
     return result
 
 
