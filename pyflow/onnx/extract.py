@@ -81,7 +81,8 @@ def _code(array: np.ndarray) -> int:
 def write(
     folder: Path, model: ModelProto, values: Mapping[str, Any], want: Mapping[str, Any], have: Mapping[str, Any]
 ) -> dict[str, Path]:
-    """Writes ``model.onnx``, the inputs, and what was expected and what came, a file each; the inputs' by name."""
+    """Writes ``model.onnx``, the inputs, and what was expected and what came, a file each (a sequence
+    as an .npz file); the inputs' by name."""
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, os.fspath(folder / "model.onnx"))
     inputs = {entry.name: values[entry.name] for entry in model.graph.input}
@@ -89,10 +90,19 @@ def write(
     for part, arrays in (("input", inputs), ("expected", want), ("result", have)):
         for index, (name, value) in enumerate(arrays.items()):
             path = folder / f"{part}_{index}_{file_name(name)}.npy"
-            np.save(path, np.asarray(value), allow_pickle=False)
+            if isinstance(value, (list, tuple)):
+                np.savez(path.with_suffix(".npz"), *map(_storable, value))
+            else:
+                np.save(path, _storable(value), allow_pickle=False)
             if part == "input":
                 files[name] = path
     return files
+
+
+def _storable(value: Any) -> np.ndarray:
+    """Text as NumPy's own, which its files hold."""
+    array = np.asarray(value)
+    return array.astype(str) if array.dtype.kind == "O" else array
 
 
 def read_tensor(path: str | os.PathLike[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
+from pyflow import dtypes
 from pyflow.errors import InvalidArgumentError, UnimplementedError, message, user_origin
 from pyflow.graph import Graph, Value
 from pyflow.interpret import evaluate_graph
@@ -19,7 +20,11 @@ def _own(proto: ModelProto, graph: Graph, feeds: Values, names: Sequence[str]) -
     """Each op's NumPy reference on the graph as declared."""
     wanted = [graph.get_tensor_by_name(name) for name in names]
     fed: dict[Value, Any] = {graph.get_tensor_by_name(name): array for name, array in feeds.items()}
-    return dict(zip(names, evaluate_graph(graph, wanted, fed), strict=True))
+    results = evaluate_graph(graph, wanted, fed)
+    return {
+        name: array.item() if value.dtype is dtypes.variant else array
+        for name, value, array in zip(names, wanted, results, strict=True)
+    }
 
 
 def _reference(proto: ModelProto, graph: Graph, feeds: Values, names: Sequence[str]) -> Values:

@@ -203,7 +203,7 @@ def _reproduce(
     model = extract.one_node(proto, node, values, constants)
     inputs = {entry.name: values[entry.name] for entry in model.graph.input}
     made = [name for name in node.output if name]
-    want = {name: np.asarray(values[name]) for name in made if name in values}
+    want = {name: values[name] for name in made if name in values}
     try:
         graph = load(model)
         with Session(graph, SessionConfig(device=device, threads=1)) as session:

@@ -69,20 +69,20 @@ TEXTS = {
           w = NonZero(x)
           f = Flatten <axis: int = 0> (x)
           u = Unique(f) }""",
-    "indexed": """g (float[4, 3] x, int64[2, 1] i) => (float[a, b] y, float[c, d] z, float[e, f] s)
+    "indexed": """g (float[4, 3] x, int64[2, 1] i, int64[2, 3] j) => (float[a, b] y, float[c, d] z, float[e, f] s)
         <int64[2] starts = {0, -2}, int64[2] ends = {100, 100}, int64[2] axes = {0, 1}, int64[2] steps = {2, 1}>
         { y = GatherND(x, i)
           z = Slice(x, starts, ends, axes, steps)
-          s = GatherElements(x, i) }""",
+          s = GatherElements(x, j) }""",
     "split": """g (float[4, 6] x) => (float[a, b] y, float[e] q)
-        <int64[2] parts = {2, 4}, int64[1] axis = {0}>
+        <int64[2] parts = {2, 4}, int64[1] axis = {0}, int64 first = {0}>
         { l, r = Split <axis: int = 1> (x, parts)
           t = Transpose <perm: ints = [1, 0]> (r)
           y = MatMul(t, l)
           u = Unsqueeze(y, axis)
           v = Squeeze(u, axis)
           m = ReduceSum <keepdims: int = 0> (v, axis)
-          q = CumSum(m, axis) }""",
+          q = CumSum(m, first) }""",
     "quantised": """g (float[n, 4] x) => (float[n, 4] y)
         <float scale = {0.1}, uint8 zero = {128}>
         { q = QuantizeLinear(x, scale, zero)
@@ -103,7 +103,7 @@ TEXTS = {
     "einsum": """g (float[b, 3, 4] x, float[b, 4, 2] z) => (float[b, 3, 2] y)
         { y = Einsum <equation: string = "bij,bjk->bik"> (x, z) }""",
     "boxes": """g (float[1, 3, 4] boxes, float[1, 1, 3] scores) => (int64[n, 3] y)
-        <int64 most = {2}, float overlap = {0.5}>
+        <int64[1] most = {2}, float[1] overlap = {0.5}>
         { y = NonMaxSuppression(boxes, scores, most, overlap) }""",
 }
 
