@@ -1,4 +1,5 @@
-"""Runs the code of a page: python blocks in one namespace, and the compilers that sh blocks call, in order.
+"""Runs the code of a page: python blocks in one namespace, and the compilers that sh blocks call, in order. A C or C++
+block that begins with a file's name in a comment is written there first.
 
     python run_page.py PAGE
 
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"// (\w+\.(?:c|cpp))\n")
 COMPILERS = ("c++", "cc", "g++", "gcc")
 
 
@@ -29,6 +31,8 @@ def main(page: Path) -> None:
     for language, line, text in blocks(page):
         if language == "python":
             exec(compile("\n" * (line - 1) + text, str(page), "exec"), namespace)
+        elif language in ("c", "cpp") and (named := NAMED.match(text)):
+            Path(named[1]).write_text(text)
         elif language == "sh" and text.startswith(COMPILERS):
             subprocess.run(["sh", "-ec", text], check=True)
 
