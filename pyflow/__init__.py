@@ -46,6 +46,7 @@ from pyflow.dtypes import (
 )
 from pyflow.dtypes import bool_ as bool
 from pyflow.flow import cond, map, scan, sequence_map, switch_case, while_loop
+from pyflow.flow.alignment import ctc_loss
 from pyflow.flow.recurrent import gru, lstm, rnn
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
@@ -154,6 +155,7 @@ __all__ = [
     "cond",
     "constant",
     "control_dependencies",
+    "ctc_loss",
     "data",
     "define",
     "errors",

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import BOOLEAN, DTYPE, SIZE, Attr, call
 from pyflow.ops.composite import as_number, composite
+from pyflow.ops.fft import fft, rfft
 from pyflow.ops.indexing import iota
 from pyflow.ops.sizes import as_size
+from pyflow.ops.sliding import sliding_windows
 
-__all__ = ["blackman_window", "hamming_window", "hann_window", "mel_weight_matrix"]
+__all__ = ["blackman_window", "hamming_window", "hann_window", "mel_weight_matrix", "stft"]
 
 _TERMS = Attr("terms", lambda value: tuple(map(float, value)), lambda value: ((), ()))
 
@@ -120,4 +123,21 @@ def mel_weight_matrix(
         weights[rising, i] = (rising - left) / max(centre - left, 1)
         weights[falling, i] = (right - falling) / max(right - centre, 1)
     result: Value = call("constant", weights.astype(dtypes.as_dtype(dtype).numpy))
+    return result
+
+
+def stft(x: Any, frame_length: int, frame_step: int, window: Any = None, onesided: bool = True) -> Value:
+    """The Fourier transforms of frames of ``x``, ``frame_step`` elements apart: complex [..., frames, bins].
+
+    x: [..., length], floating, or complex with ``onesided=False``. window: [frame_length], what each frame is
+    multiplied with, or None. onesided: only the frame_length // 2 + 1 bins that a real signal needs.
+    """
+    value = convert(x)
+    if value.ndim < 1 or frame_length < 1 or frame_step < 1:
+        what = f"expected x [..., length] and frames of at least 1, got {value.type}, {frame_length} and {frame_step}"
+        raise InvalidArgumentError(message("stft", what, user_origin()))
+    frames = sliding_windows(value, (value.ndim - 1,), (frame_length,), (frame_step,))
+    if window is not None:
+        frames = call("multiply", frames, window)
+    result: Value = (rfft if onesided else fft)(frames)
     return result

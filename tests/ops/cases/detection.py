@@ -1,4 +1,4 @@
-"""Rows of non-maximum suppression, windows of signals and mel filters."""
+"""Rows of non-maximum suppression, and of signals: windows, frames, mel filters."""
 
 from __future__ import annotations
 
@@ -49,7 +49,21 @@ def _mel(results: list[np.ndarray], inputs: Any) -> None:
     assert (weights.max(0) == 1).all()
 
 
+def _frames(x: np.ndarray, window: np.ndarray, **_: Any) -> np.ndarray:
+    return np.stack([np.fft.rfft(x[:, i : i + 6] * window) for i in range(0, x.shape[1] - 5, 2)], axis=1)
+
+
 CASES = [
+    Case(
+        pf.stft,
+        (normal(2, 11),),
+        {"frame_length": 6, "frame_step": 2, "window": uniform(0, 1, 6)},
+        _frames,
+        rtol=1e-4,
+        atol=1e-5,
+        gradient=False,
+        symbolic=False,
+    ),
     *(
         Case(
             pf.non_max_suppression,

@@ -1,13 +1,15 @@
-"""Rows of recurrent layers."""
+"""Rows of recurrent layers, and of sums over alignments."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cases.case import Case, normal
+from pyflow.flow.alignment import ctc_loss
 from pyflow.flow.recurrent import gru, lstm, rnn
 
 F64 = np.float64
@@ -55,6 +57,19 @@ def _layer(step: Callable[..., Any], count: int) -> Callable[..., Any]:
     return expected
 
 
+def _ctc(x: np.ndarray, labels: np.ndarray, lengths: np.ndarray, counts: np.ndarray, **_: Any) -> list[float]:
+    """Every path through the classes, one by one."""
+    losses = []
+    for n in range(x.shape[1]):
+        total = 0.0
+        for path in itertools.product(range(x.shape[2]), repeat=int(lengths[n])):
+            merged = [key for key, _ in itertools.groupby(path) if key != 0]
+            if merged == list(labels[n, : counts[n]]):
+                total += np.exp(sum(x[t, n, c] for t, c in enumerate(path)))
+        losses.append(-np.log(total))
+    return losses
+
+
 LENGTHS = np.array([5, 2])
 LAYERS = ((lstm, 4, _layer(_lstm_step, 3), {}), (gru, 3, _layer(_gru_step, 2), {"linear_before_reset": True}))
 
@@ -69,16 +84,26 @@ def _inputs(gates: int, directions: int) -> tuple[np.ndarray, ...]:
 
 
 CASES = [
+    *(
+        Case(
+            layer,
+            (*_inputs(gates, 2 if direction == "bidirectional" else 1), *lengths),
+            {"direction": direction, **more},
+            expected,
+            rtol=1e-11,
+            atol=1e-12,
+            symbolic=False,
+            label=direction,
+        )
+        for layer, gates, expected, more in (*LAYERS, (rnn, 1, _layer(_rnn_step, 2), {}))
+        for direction, lengths in (("forward", ()), ("reverse", (LENGTHS,)), ("bidirectional", (LENGTHS,)))
+    ),
     Case(
-        layer,
-        (*_inputs(gates, 2 if direction == "bidirectional" else 1), *lengths),
-        {"direction": direction, **more},
-        expected,
+        ctc_loss,
+        (normal(5, 3, 3, dtype=F64), np.array([[1, 2], [2, 2], [1, 1]]), np.array([5, 4, 3]), np.array([2, 2, 1])),
+        {"reduction": "none"},
+        _ctc,
         rtol=1e-11,
-        atol=1e-12,
         symbolic=False,
-        label=direction,
-    )
-    for layer, gates, expected, more in (*LAYERS, (rnn, 1, _layer(_rnn_step, 2), {}))
-    for direction, lengths in (("forward", ()), ("reverse", (LENGTHS,)), ("bidirectional", (LENGTHS,)))
+    ),
 ]
