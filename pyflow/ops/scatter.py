@@ -13,6 +13,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, OutOfRangeError
 from pyflow.graph import Node, Value
 from pyflow.opdef import EVERY, INT, INTEGERS, Lowering, TensorType, call, choice, define
+from pyflow.ops import complex_rules
 from pyflow.ops.common import ndim_of, normalise_axis
 from pyflow.ops.sizes import Check, at_most_check, differ, equal_check
 from pyflow.plan import View
@@ -142,7 +143,7 @@ def _scatter_elements_infer(x: Value, indices: Value, updates: Value, *, axis: i
 
 
 def _check_reduction(x: Value, reduction: str) -> None:
-    if reduction in ("add", "mul") and x.dtype.kind not in "iufc":
+    if reduction in ("add", "mul") and x.dtype.kind not in ("iufc" if reduction == "add" else "iuf"):
         raise InvalidArgumentError(f"reduction {reduction!r} needs numbers, got x: {x.type}")
     if reduction in ("min", "max") and x.dtype.kind not in "biuf":
         raise InvalidArgumentError(f"reduction {reduction!r} needs an order, got x: {x.type}")
@@ -169,6 +170,18 @@ def _lower(name: str, first: str) -> Any:
         return Lowering(name, inputs, outputs, (node.attrs[first], REDUCTIONS.index(node.attrs["reduction"])))
 
     return lower
+
+
+def _sums_of_parts(op: str) -> Any:
+    """An ``expand`` of sums of complex numbers: of their real and of their imaginary parts."""
+
+    def rule(x: Value, indices: Value, updates: Value, **attrs: Any) -> Any:
+        if attrs["reduction"] != "add":
+            return None
+        (a, b), (c, d) = complex_rules.parts(x), complex_rules.parts(updates)
+        return complex_rules.join(call(op, a, indices, c, **attrs), call(op, b, indices, d, **attrs))
+
+    return complex_rules.in_parts(rule)
 
 
 def _scatter_vjp(gather: str, first: str) -> Any:
@@ -218,6 +231,7 @@ scatter_elements = define(
     ref=lambda x, indices, updates, axis, reduction: _written(
         x, _grid(indices, x.shape[axis], axis), updates, reduction
     ),
+    expand=_sums_of_parts("scatter_elements"),
     lower=_lower("scatter_elements", "axis"),
     vjp=_scatter_vjp("gather_elements", "axis"),
     fallible=True,
@@ -342,6 +356,7 @@ scatter_nd = define(
     infer=_scatter_nd_infer,
     checks=_scatter_nd_checks,
     ref=_scatter_nd_ref,
+    expand=_sums_of_parts("scatter_nd"),
     lower=_lower("scatter_nd", "batch_dims"),
     vjp=_scatter_vjp("gather_nd", "batch_dims"),
     fallible=True,

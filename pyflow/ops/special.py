@@ -11,7 +11,7 @@ from pyflow.graph import Node, Value
 from pyflow.opdef import FLOATS, call
 from pyflow.ops.common import composed, elementwise, in_float64, sum_to
 
-__all__ = ["cbrt", "digamma", "erfc", "exp2", "lgamma", "log2", "log10", "logaddexp", "logit", "trigamma", "xlogy"]
+__all__ = ["cbrt", "digamma", "erfc", "exp2", "lgamma", "log2", "log10", "logaddexp", "logit", "xlogy"]
 
 
 def _function(name: str, ref: Any, derivative: Any, doc: str) -> Any:

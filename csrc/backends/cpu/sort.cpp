@@ -9,6 +9,7 @@ namespace pf {
 namespace PF_ISA {
 
 constexpr int64_t kInsertionLimit = 32;
+constexpr int64_t kSelectionLimit = 64;  // so many of at least 16 times as many are kept in order while reading
 constexpr int kDigits = 8;
 constexpr int kDigitValues = 256;
 constexpr int64_t kSearchTaskElements = 4096;
@@ -80,6 +81,13 @@ static Entry* radix_sort(Entry* entries, Entry* other, int64_t* counts, int64_t 
   return entries;
 }
 
+static void keep(Entry* kept, int64_t* filled, int64_t limit, const Entry& entry) {
+  if (*filled == limit && entry.key >= kept[limit - 1].key) return;
+  int64_t at = *filled < limit ? (*filled)++ : limit - 1;
+  for (; at > 0 && kept[at - 1].key > entry.key; --at) kept[at] = kept[at - 1];
+  kept[at] = entry;
+}
+
 template <class T>
 static void copy_picked(const void* from, int64_t stride, const Entry* entries, int64_t count, void* to,
                         int64_t to_stride) {
@@ -112,12 +120,19 @@ static pf_code sort_run(const pf_call* call, const pf_task* task, pf_error*) {
   for (int64_t row = task->begin; row < minimum_of(task->end, rows.count()) && kept > 0; ++row) {
     const Position<3> position(rows, row);
     const char* const from = static_cast<const char*>(x.data) + position.offset[0] * size;
-    for (int64_t i = 0; i < length; ++i) first[i] = {key_of(from, x.dtype, i * x.strides[axis]) ^ flipped, i};
     Entry* sorted = first;
-    if (length <= kInsertionLimit) {
-      insertion_sort(first, length);
+    if (kept <= kSelectionLimit && kept <= length / 16) {
+      int64_t filled = 0;
+      for (int64_t i = 0; i < length; ++i) {
+        keep(first, &filled, kept, {key_of(from, x.dtype, i * x.strides[axis]) ^ flipped, i});
+      }
     } else {
-      sorted = radix_sort(first, first + length, counts, length);
+      for (int64_t i = 0; i < length; ++i) first[i] = {key_of(from, x.dtype, i * x.strides[axis]) ^ flipped, i};
+      if (length <= kInsertionLimit) {
+        insertion_sort(first, length);
+      } else {
+        sorted = radix_sort(first, first + length, counts, length);
+      }
     }
     char* const to = static_cast<char*>(values.data) + position.offset[1] * size;
     if (size == 1) {
