@@ -1,6 +1,8 @@
 """The rows of the importer's table, grouped as the standard's documentation groups its ops."""
 
 from pyflow.onnx.rows import (
+    activation,
+    attention,
     control,
     detection,
     image,
@@ -8,6 +10,7 @@ from pyflow.onnx.rows import (
     math,
     ml,
     nn,
+    norm,
     quant,
     recurrent,
     reduction,
@@ -20,6 +23,8 @@ from pyflow.onnx.rows import (
 )
 
 __all__ = [
+    "activation",
+    "attention",
     "control",
     "detection",
     "image",
@@ -27,6 +32,7 @@ __all__ = [
     "math",
     "ml",
     "nn",
+    "norm",
     "quant",
     "recurrent",
     "reduction",

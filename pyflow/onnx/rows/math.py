@@ -75,46 +75,6 @@ def clip(node: OnnxNode, x: Value, low: Value | None = None, high: Value | None 
     return pf.clip(x, low, high) if low is not None or high is not None else pf.identity(x)
 
 
-@onnx_op("PRelu", since=1, older=True)
-@onnx_op("PRelu", since=6, older=True)
-def prelu_1(node: OnnxNode, x: Value, slope: Value) -> Value:
-    """One slope, or one per channel."""
-    if slope.ndim == 1 and slope.dims != (1,) and x.ndim > 1:
-        slope = pf.reshape(slope, [-1, *[1] * (x.ndim - 2)])
-    return prelu(node, x, slope)
-
-
-@onnx_op("PRelu", since=7)
-def prelu(node: OnnxNode, x: Value, slope: Value) -> Value:
-    return pf.where(pf.less(x, 0), pf.multiply(slope, x), x)
-
-
-@onnx_op("LeakyRelu")
-def leaky_relu(node: OnnxNode, x: Value) -> Value:
-    return pf.where(pf.less(x, 0), pf.multiply(x, node["alpha"]), x)
-
-
-@onnx_op("Elu")
-def elu(node: OnnxNode, x: Value) -> Value:
-    return pf.where(pf.less(x, 0), pf.multiply(pf.expm1(x), node["alpha"]), x)
-
-
-@onnx_op("Selu")
-def selu(node: OnnxNode, x: Value) -> Value:
-    low = pf.multiply(pf.expm1(x), node["alpha"])
-    return pf.multiply(pf.where(pf.less_equal(x, 0), low, x), node["gamma"])
-
-
-@onnx_op("HardSigmoid")
-def hard_sigmoid(node: OnnxNode, x: Value) -> Value:
-    return pf.clip(pf.add(pf.multiply(x, node["alpha"]), node["beta"]), 0.0, 1.0)
-
-
-@onnx_op("Gelu")
-def gelu(node: OnnxNode, x: Value) -> Value:
-    return pf.gelu(x, approximate=node["approximate"])
-
-
 @onnx_op("IsInf")
 def is_inf(node: OnnxNode, x: Value) -> Value:
     positive, negative = bool(node["detect_positive"]), bool(node["detect_negative"])

@@ -1,4 +1,4 @@
-"""Convolution, pooling, normalisation."""
+"""Convolution, pooling, dropout, what is sampled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 import pyflow as pf
 from pyflow import dims
-from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
@@ -28,23 +27,6 @@ def padding_of(node: OnnxNode, ndim: int) -> Any:
     if len(pads) != 2 * ndim:
         raise InvalidArgumentError(f"expected {2 * ndim} pads, got {len(pads)}")
     return [size for i in range(ndim) for size in (pads[i], pads[i + ndim])]
-
-
-@onnx_op("BatchNormalization")
-def batch_norm(
-    node: OnnxNode, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
-) -> Value | tuple[Value, ...]:
-    if not node.get("training_mode", 0):
-        return pf.batch_norm(x, scale, bias, mean, variance, axis=1, epsilon=node["epsilon"])
-    axes = [axis for axis in range(x.ndim) if axis != 1]
-    own_mean, own_variance = pf.mean(x, axes), pf.var(x, axes)
-    y = pf.batch_norm(x, scale, bias, own_mean, own_variance, axis=1, epsilon=node["epsilon"])
-    keep = node["momentum"]
-
-    def moved(old: Value, new: Value) -> Value:
-        return pf.add(pf.multiply(old, keep), pf.multiply(pf.cast(new, old.dtype), 1 - keep))
-
-    return y, moved(mean, own_mean), moved(variance, own_variance)
 
 
 @onnx_op("Dropout", since=7)
@@ -72,54 +54,6 @@ def global_average_pool(node: OnnxNode, x: Value) -> Value:
 @onnx_op("GlobalMaxPool")
 def global_max_pool(node: OnnxNode, x: Value) -> Value:
     return pf.max(x, list(range(2, x.ndim)), True)
-
-
-@onnx_op("InstanceNormalization")
-def instance_norm(node: OnnxNode, x: Value, scale: Value, bias: Value) -> Value:
-    axes = list(range(2, x.ndim))
-    centred = pf.subtract(x, pf.mean(x, axes, True))
-    variance = pf.mean(pf.square(centred), axes, True)
-    shape = [-1, *[1] * (x.ndim - 2)]
-    normal = pf.divide(centred, pf.sqrt(pf.add(variance, node["epsilon"])))
-    return pf.add(pf.multiply(normal, pf.reshape(scale, shape)), pf.reshape(bias, shape))
-
-
-@onnx_op("LpNormalization")
-def lp_normalization(node: OnnxNode, x: Value) -> Value:
-    axis, p = node["axis"], node["p"]
-    if p not in (1, 2):
-        raise InvalidArgumentError(f"expected p 1 or 2, got {p}")
-    norm = pf.sum(pf.abs(x), axis, True) if p == 1 else pf.sqrt(pf.sum(pf.square(x), axis, True))
-    return pf.where(pf.equal(norm, 0), pf.multiply(x, 0.0), pf.divide(x, norm))
-
-
-@onnx_op("LRN")
-def lrn(node: OnnxNode, x: Value) -> Value:
-    size = node["size"]
-    before = (size - 1) // 2
-    pairs: list[tuple[Size, Size]] = [(0, 0)] * x.ndim
-    pairs[1] = (before, size - 1 - before)
-    squares = pf.pad(pf.square(x), pairs)
-    total = squares[:, 0 : x.dims[1]]
-    for shift in range(1, size):
-        total = pf.add(total, squares[:, shift : dims.add(x.dims[1], shift)])
-    scale = pf.add(pf.multiply(total, node["alpha"] / size), node["bias"])
-    return pf.divide(x, pf.pow(scale, node["beta"]))
-
-
-@onnx_op("LayerNormalization")
-def layer_norm(node: OnnxNode, x: Value, scale: Value, bias: Value | None = None) -> Value | tuple[Value, ...]:
-    """Mean and inverse deviation are computed in ``stash_type``."""
-    axis = node["axis"] % x.ndim if -x.ndim <= node["axis"] < x.ndim else None
-    if axis is None:
-        raise InvalidArgumentError(f"axis {node['axis']} is out of range for {x.type}")
-    axes = list(range(axis, x.ndim))
-    wide = pf.cast(x, node.dtype("stash_type"))
-    mean = pf.mean(wide, axes, True)
-    centred = pf.subtract(wide, mean)
-    inverse = pf.reciprocal(pf.sqrt(pf.add(pf.mean(pf.square(centred), axes, True), node["epsilon"])))
-    y = pf.multiply(pf.cast(pf.multiply(centred, inverse), x.dtype), scale)
-    return (y if bias is None else pf.add(y, bias)), mean, inverse
 
 
 def settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -260,9 +259,7 @@ def tile(node: OnnxNode, x: Value, repeats: Value) -> Value:
     counts = node.sizes(repeats)
     if len(counts) != x.ndim:
         raise InvalidArgumentError(f"{len(counts)} repeats for {x.type}")
-    apart = pf.reshape(x, list(itertools.chain(*((1, size) for size in x.dims))))
-    repeated = pf.broadcast_to(apart, list(itertools.chain(*zip(counts, x.dims, strict=True))))
-    return pf.reshape(repeated, [dims.mul(count, size) for count, size in zip(counts, x.dims, strict=True)])
+    return pf.tile(x, counts)
 
 
 @onnx_op("Pad", since=2)
