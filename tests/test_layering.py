@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": DECLARE | {"container", "ops"},
     "demo": {"pyflow"},
     "onnx": PASSES | {"pyflow", "runtime"},
+    "__main__": {"cli"},
     "cli": {"errors"},
     "pyflow": GRAPH | {"_core", "data", "flow", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
 }
