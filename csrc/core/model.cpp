@@ -155,7 +155,7 @@ void Model::cut(uint32_t index) {
       const std::string& name = steps[item.first].backend;
       item.backend = Registry::instance().get(name);
       while (steps[at - 1].defines.empty() && at < steps.size() && steps[at].action == Action::Kernel &&
-             steps[at].backend == name) {
+             steps[at].backend == name && !redefines(steps, item.first, at)) {
         ++at;
       }
     }
@@ -164,6 +164,16 @@ void Model::cut(uint32_t index) {
     item.segment = {static_cast<int32_t>(item.count), body.steps.data() + item.first};
     body.items.push_back(std::move(item));
   }
+}
+
+bool Model::redefines(const std::vector<Step>& steps, uint32_t first, uint32_t at) const {
+  if (steps[at].defines.empty()) return false;
+  std::vector<Row> rows;
+  for (uint32_t step = first; step < at; ++step) step_rows(steps[step], rows);
+  const std::vector<uint32_t> used = plan_.sizes.late_symbols(plan_.sizes.closure(rows));
+  return std::any_of(used.begin(), used.end(), [&](uint32_t symbol) {
+    return std::find(steps[at].defines.begin(), steps[at].defines.end(), symbol) != steps[at].defines.end();
+  });
 }
 
 void Model::seal(const std::vector<Step>& steps, Item& item) {

@@ -108,6 +108,8 @@ class Model : public std::enable_shared_from_this<Model> {
  private:
   void place_buffers(std::span<const Constant> constants);
   void cut(uint32_t body);
+  // Does step `at` give a new value to a late symbol that steps [first, at) use?
+  bool redefines(const std::vector<Step>& steps, uint32_t first, uint32_t at) const;
   void seal(const std::vector<Step>& steps, Item& item);
   void prepare();
   void unprepare();

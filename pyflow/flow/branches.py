@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pyflow import dtypes
+from pyflow import dims, dtypes
 from pyflow.apply import convert
 from pyflow.errors import DTypeError
-from pyflow.flow.tracing import Traced, add_node, dtype_of, refuse
+from pyflow.flow.tracing import Traced, add_node, dtype_of, refuse, renamed
 from pyflow.graph import Value
 from pyflow.opdef import call
 
@@ -18,8 +18,8 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any], nam
     """What ``true_fn()`` gives where ``pred`` holds, else what ``false_fn()`` gives; the other one is not run.
 
     pred: one bool. Both functions are traced once, when ``cond`` is called, and give values in one structure (nested
-    tuples, lists and dicts, or None), of equal dtypes and shapes; they may use any value from outside, and read and
-    write variables. Python numbers take the dtype that the other branch gives.
+    tuples, lists and dicts, or None), of equal dtypes and ranks; sizes that differ are known when it runs. They may use
+    any value from outside, and read and write variables. Python numbers take the dtype that the other branch gives.
     Raises InvalidArgumentError or DTypeError, naming the line, for branches that differ.
     """
     asked = convert(pred)
@@ -33,8 +33,14 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any], nam
         refuse("cond", f"true_fn gives {then.structure}, false_fn {otherwise.structure}", "give the same structure")
     wanted = [dtype_of(a) or dtype_of(b) for a, b in zip(then.leaves, otherwise.leaves, strict=True)]
     for index, (a, b) in enumerate(zip(then.settle(wanted), otherwise.settle(wanted), strict=True)):
-        if a.dtype is not b.dtype or a.dims != b.dims:
-            refuse("cond", f"result {index} is {a.type} from true_fn and {b.type} from false_fn; expected equal types")
+        if a.dtype is not b.dtype or a.ndim != b.ndim:
+            what = f"result {index} is {a.type} from true_fn and {b.type} from false_fn"
+            refuse("cond", f"{what}; expected one dtype and rank")
+        axes = [axis for axis in range(a.ndim) if a.dims[axis] != b.dims[axis]]
+        if axes:
+            sizes = [dims.fresh_late_symbol("cond") for _ in axes]
+            renamed(then.body, index, axes, sizes)
+            renamed(otherwise.body, index, axes, sizes)
     results = add_node("cond", {"then": then.body, "otherwise": otherwise.body}, [asked], {}, name)
     return then.structure.build(results)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyflow import dtypes
+from pyflow import dims, dtypes
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.flow import derivatives
@@ -27,6 +27,23 @@ def may_fail(node: Node) -> bool:
         for body in node.op.bodies(node).values()
         for inner in (body.nodes() if callable(body.nodes) else body.nodes)
     )
+
+
+def _late(types: Sequence[TensorType]) -> dict[str, None]:
+    return dict.fromkeys(name for type in types for size in type.dims for name in dims.late_names(size))
+
+
+def _cond_defines(node: Node) -> tuple[str, ...]:
+    body = node.attrs["then"]
+    return tuple(name for name in _late([value.type for value in body.outputs]) if name in body.definers)
+
+
+def _loop_defines(node: Node) -> tuple[str, ...]:
+    """The sizes of what is carried that change from turn to turn."""
+    carried = node.attrs["carried"]
+    outside = _late([value.type for value in node.inputs])
+    names = _late([value.type for value in node.attrs["body"].inputs[:carried]])
+    return tuple(name for name in names if name not in outside)
 
 
 def _fits(given: Sequence[TensorType], taken: Sequence[Value], what: str) -> None:
@@ -59,6 +76,7 @@ define(
     ref=None,
     flow=Flow(_cond_run, "if", lead=1),
     vjp=derivatives.cond,
+    defines=_cond_defines,
     fallible=may_fail,
     multiple=True,
     onnx="If",
@@ -104,6 +122,7 @@ define(
     ref=None,
     flow=Flow(_while_run, "while", carried="carried", condition="condition"),
     vjp=derivatives.while_loop,
+    defines=_loop_defines,
     fallible=True,
     multiple=True,
     doc="""The first ``carried`` of ``values`` after as many turns of ``body`` as ``condition`` holds before.
@@ -166,6 +185,7 @@ define(
     expand=expand_scan,
     flow=Flow(_scan_run, carried="carried", condition="condition"),
     vjp=derivatives.scan,
+    defines=_loop_defines,
     checks=_scan_checks,
     fallible=may_fail,
     multiple=True,

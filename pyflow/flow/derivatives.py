@@ -68,6 +68,9 @@ def while_loop(node: Node, *arrived: Value | None) -> Gradients:
 def scan(node: Node, *arrived: Value | None) -> Gradients:
     """A scan the other way round, which carries the gradients by the carry and the sums of those by captures."""
     carried, sliced, body = node.attrs["carried"], node.attrs["sliced"], node.attrs["body"]
+    if node.defines:
+        what = f"{node.name} has no gradient: the shape of what it carries changes from turn to turn"
+        raise UnimplementedError(message("scan", what, node.origin, "carry values of one size, padded"))
     inputs = body.inputs
     kept = [*inputs[:carried], *_sources(node, body)]
     start = len(node.outputs)

@@ -9,11 +9,13 @@ import numpy as np
 
 from pyflow.apply import apply, convert, is_operand
 from pyflow.body import Body, close
+from pyflow.dims import Dim
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.flow.structure import Structure, flatten
 from pyflow.graph import Value, building, get_default_graph
 from pyflow.opdef import OPS
+from pyflow.ops.sizes import named_by
 
 
 class Traced:
@@ -45,6 +47,12 @@ class Traced:
                     refuse(self.op, what, "cast it with pf.cast", DTypeError)
                 self.body.outputs.append(value)
         return self.body.outputs
+
+
+def renamed(body: Body, index: int, axes: Sequence[int], symbols: Sequence[Dim]) -> None:
+    """Gives result ``index`` of ``body`` sizes of late ``symbols`` along ``axes``: those that it has when it runs."""
+    with building(body):
+        body.outputs[index] = named_by(body.outputs[index], axes, symbols)
 
 
 def is_weak(leaf: Any) -> bool:

@@ -244,6 +244,26 @@ late_sizes = define(
     """,
 )
 
+relabel = define(
+    "relabel",
+    "x:*",
+    attrs={"dims": SIZES},
+    infer=lambda x, dims: TensorType(x.dtype, dims),
+    ref=lambda x, dims: x,
+    lower=lambda node, inputs, outputs: Lowering("copy", inputs, outputs),
+    vjp=lambda node, gradient: (relabel(gradient, node.inputs[0].dims),),
+    doc="``x``, whose sizes are known by the names ``dims``: how a body of control flow gives a shape of its own.",
+)
+
+
+def named_by(value: Value, axes: Sequence[int], symbols: Sequence[Dim]) -> Value:
+    """``value``, whose sizes along ``axes`` the run gives to late ``symbols``."""
+    late_sizes(sizes(tuple(value.dims[axis] for axis in axes)), tuple(symbols))
+    names = dict(zip(axes, symbols, strict=True))
+    result: Value = relabel(value, tuple(names.get(axis, size) for axis, size in enumerate(value.dims)))
+    return result
+
+
 shape = define(
     "shape",
     "x:T",

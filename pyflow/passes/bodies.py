@@ -2,17 +2,19 @@
 
 A branch writes the results where the node has them. What a loop carries stands in buffers of its own: a turn reads them
 and writes what the next one starts from, either in place, after the last step that reads the old value, or by copies
-that end the turn.
+that end the turn. Where its size changes from turn to turn, the size is a late symbol, which the end of a turn defines
+anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyflow import dtypes
+from pyflow import dims, dtypes
+from pyflow.dims import Size
 from pyflow.graph import Node, Value
 from pyflow.opdef import TensorType
-from pyflow.passes.lowering import Lowered, Part, settled
+from pyflow.passes.lowering import Draft, Lowered, Part, settled
 from pyflow.passes.order import Dependencies
 from pyflow.plan import Kind, Step, View
 from pyflow.region import Region
@@ -50,13 +52,10 @@ def _branch(low: Lowered, node: Node) -> None:
 
 
 def _loop(low: Lowered, node: Node) -> None:
-    carried = node.attrs["carried"]
+    carried, origin = node.attrs["carried"], low.origin(node)
     given = [low.view[value] for value in node.inputs]
-    state = []
-    for value, start in zip(node.outputs, given, strict=False):
-        state.append(_new(low, value.type))
-        low.copy(start, state[-1], low.origin(node), node)
-        low.view[value] = state[-1]
+    state = [_new(low, value.type) for value in node.outputs]
+    low.view.update(zip(node.outputs, state, strict=True))
     asked = _new(low, TensorType(dtypes.bool_, ()))
     test, turn = node.attrs["condition"], node.attrs["body"]
     inputs = [*state, *given[carried:]]
@@ -65,14 +64,34 @@ def _loop(low: Lowered, node: Node) -> None:
         _body(low, test, inputs, list(zip([asked, *held], test.outputs, strict=True))),
         _body(low, turn, inputs, list(zip(state, turn.outputs, strict=True))),
     ]
-    step = Step(
-        "while",
-        inputs=(asked,),
-        bodies=tuple(part.body for part in parts),
-        fallible=True,
-        origin=low.origin(node),
-    )
-    low.add_flow(step, node, parts, state)
+    bodies = tuple(part.body for part in parts)
+    step = Step("while", inputs=(asked,), bodies=bodies, fallible=True, origin=origin)
+    sizes = _defined(state, given)
+    if not sizes:
+        for start, place in zip(given, state, strict=False):
+            low.copy(start, place, origin, node)
+        low.add_flow(step, node, parts, state)
+        return
+    starts = [low.copy_step(start, place, origin) for start, place in zip(given, state, strict=False)]
+    low.bodies.append((_define(sizes, origin), *starts, step))
+    late = frozenset(name for size in sizes.values() for name in dims.late_names(size))
+    whole = Part(len(low.bodies) - 1, (), (), late, True, False)
+    step = Step("call", bodies=(whole.body,), fallible=True, origin=origin)
+    low.add_flow(step, node, [*parts, whole], [*state, *given])
+
+
+def _defined(targets: Sequence[View], sources: Sequence[View]) -> dict[str, Size]:
+    """The sizes of ``targets`` that have names of their own: those that ``sources`` have there."""
+    result: dict[str, Size] = {}
+    for target, source in zip(targets, sources, strict=False):
+        for name, size in zip(target.dims, source.dims, strict=True):
+            if name != size and dims.late_in(name):
+                result[dims.late_names(name)[0]] = size
+    return result
+
+
+def _define(sizes: dict[str, Size], origin: str) -> Step:
+    return Step("define_sizes", ints=tuple(sizes.values()), defines=tuple(sizes), origin=origin)
 
 
 def _body(low: Lowered, body: Region, given: Sequence[View], results: Sequence[tuple[View, Value]]) -> Part:
@@ -85,12 +104,17 @@ def _body(low: Lowered, body: Region, given: Sequence[View], results: Sequence[t
         for target, view, value in moved
     ]
     graph = Dependencies(inner.drafts, inner.late_names)
-    copies = []
+    copies: list[Draft] = []
+    grown: list[Draft] = []
     for target, view, value in sources:
         if not _write_there(inner, graph, target, view):
-            copies.append(inner.copy(view, target, inner.origin(value.node)))
+            differs = view.dims != target.dims
+            (grown if differs else copies).append(inner.copy(view, target, inner.origin(value.node)))
     temporary = {index for index, buffer in enumerate(low.buffers) if buffer.kind is Kind.TEMPORARY}
     order = [graph.drafts[index] for index in graph.order(set(), low.bytes_of, temporary)] + copies
+    sizes = _defined([target for target, _, _ in sources], [view for _, view, _ in sources])
+    if sizes:
+        order += [Draft(_define(sizes, ""), None, None, defines=tuple(sizes)), *grown]
     reads = dict.fromkeys(settled(buffer, low.names) for draft in order for buffer in draft.reads)
     writes = dict.fromkeys(settled(buffer, low.names) for draft in order for buffer in draft.writes)
     late = frozenset[str]().union(*map(inner.late_names, order)).difference(*(draft.step.defines for draft in order))

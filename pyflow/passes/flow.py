@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pyflow import dims
 from pyflow.graph import Node, Value, building
 from pyflow.ops.common import constant_array
 from pyflow.region import Lasting, Region, Table, topological
@@ -32,7 +33,10 @@ def _reduced(region: Region) -> Region:
         if node.op.flow is None:
             if node in effects or node.defines or any(value in live for value in node.outputs):
                 live.update(node.inputs)
-        elif node in effects or any(value in live for value in node.outputs):
+        elif node in effects or node.defines or any(value in live for value in node.outputs):
+            named = set(node.defines)
+            sized = (v for v in node.outputs if any(named.intersection(dims.late_names(size)) for size in v.dims))
+            live.update(sized)
             kept[node] = _Kept(node, live)
             live.update(node.inputs[i] for i in kept[node].inputs)
     return _rebuilt(region, kept)

@@ -40,11 +40,13 @@ class Draft:
     writes: tuple[int, ...] = ()
     late: frozenset[str] = frozenset()
     """The late symbols that its bodies mention and do not define."""
+    defines: tuple[str, ...] = ()
+    """Those that its step or its bodies define."""
 
     @property
     def barrier(self) -> bool:
         """May it fail, or be seen outside? Then it comes before the first write of a variable."""
-        return self.effect or self.step.fallible or bool(self.step.defines)
+        return self.effect or self.step.fallible or bool(self.defines)
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,13 @@ class Lowered:
 
     def copy(self, source: View, target: View, origin: str, node: Node | None = None) -> Draft:
         """A draft that copies within a memory; it is added."""
-        step = Step("copy", self._owner(source), (source,), (target,), origin=origin)
+        step = self.copy_step(source, target, origin)
         known = not any(isinstance(size, Dim) for size in target.dims)
         return self._add(step, node, self._sources.get(source.buffer) if known else None)
+
+    def copy_step(self, source: View, target: View, origin: str) -> Step:
+        """A step that copies within a memory."""
+        return Step("copy", self._owner(source), (source,), (target,), origin=origin)
 
     def temporary_copy(self, source: View, origin: str) -> View:
         """A contiguous copy in a buffer of its own, in the same memory."""
@@ -316,9 +322,9 @@ class Lowered:
         for part in parts:
             reads.update(dict.fromkeys(part.reads))
             writes.update(dict.fromkeys(part.writes))
-        late = frozenset[str]().union(*(part.late for part in parts))
+        late = frozenset[str]().union(*(part.late for part in parts)).difference(node.defines)
         effect = any(part.effect for part in parts)
-        draft = Draft(step, node, None, effect, tuple(reads), tuple(writes), late)
+        draft = Draft(step, node, None, effect, tuple(reads), tuple(writes), late, node.defines)
         self.drafts.append(draft)
         for buffer in writes:
             self._sources[buffer] = None
@@ -327,7 +333,7 @@ class Lowered:
     def _add(self, step: Step, node: Node | None, sources: frozenset[str] | None, effect: bool = False) -> Draft:
         reads = tuple(dict.fromkeys(view.buffer for view in step.inputs))
         writes = tuple(dict.fromkeys(view.buffer for view in step.outputs))
-        draft = Draft(step, node, sources, effect, reads, writes)
+        draft = Draft(step, node, sources, effect, reads, writes, defines=step.defines)
         self.drafts.append(draft)
         for buffer in writes:
             others = self.writers.setdefault(buffer, [])

@@ -34,7 +34,7 @@ class Dependencies:
         for index, draft in enumerate(drafts):
             for buffer in draft.writes:
                 writers.setdefault(buffer, []).append(index)
-            for name in draft.step.defines:
+            for name in draft.defines:
                 definers[name] = index
         for index, draft in enumerate(drafts):
             for buffer in draft.reads:

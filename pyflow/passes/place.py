@@ -63,7 +63,7 @@ def _widener(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
     """
 
     def apply(node: Node) -> tuple[Value, ...] | None:
-        if not needs_kernel(node) or target.place(node) is not None:
+        if not needs_kernel(node) or node.op.bodies(node) or target.place(node) is not None:
             return None
         table = current_builder()
         assert isinstance(table, Table)
