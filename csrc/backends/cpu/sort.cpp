@@ -19,32 +19,53 @@ struct Entry {
   int64_t index;
 };
 
-static inline uint64_t key_of_double(double x) {
+// Keys of a dtype rise as its values do; equal values have equal keys, and NaNs the largest.
+static inline uint64_t key_of(float x) {
+  if (x != x) return UINT32_MAX;
+  const uint32_t bits = math::bits_of(x == 0.0f ? 0.0f : x);
+  return (bits >> 31) != 0 ? static_cast<uint32_t>(~bits) : bits | uint32_t{1} << 31;
+}
+static inline uint64_t key_of(double x) {
   if (x != x) return ~uint64_t{0};
   const uint64_t bits = math::bits_of(x == 0.0 ? 0.0 : x);
   return (bits >> 63) != 0 ? ~bits : bits | uint64_t{1} << 63;
 }
+static inline uint64_t key_of(int32_t x) {
+  return static_cast<uint32_t>(x) ^ uint32_t { 1 } << 31;
+}
+static inline uint64_t key_of(int64_t x) {
+  return static_cast<uint64_t>(x) ^ uint64_t { 1 } << 63;
+}
+static inline uint64_t key_of(uint64_t x) {
+  return x;
+}
+static inline uint64_t key_of(uint8_t x) {
+  return x;
+}
 
-// Keys of a dtype rise as its values do; equal values have equal keys, and NaNs the largest.
-static inline uint64_t key_of(const void* data, int32_t dtype, int64_t at) {
+// Calls visit with the data as what it holds.
+template <class Visit>
+static inline void with_type(const void* data, int32_t dtype, const Visit& visit) {
   switch (dtype) {
-    case PF_DTYPE_float32: {
-      const float x = static_cast<const float*>(data)[at];
-      if (x != x) return UINT32_MAX;
-      const uint32_t bits = math::bits_of(x == 0.0f ? 0.0f : x);
-      return (bits >> 31) != 0 ? static_cast<uint32_t>(~bits) : bits | uint32_t{1} << 31;
-    }
+    case PF_DTYPE_float32:
+      return visit(static_cast<const float*>(data));
     case PF_DTYPE_float64:
-      return key_of_double(static_cast<const double*>(data)[at]);
+      return visit(static_cast<const double*>(data));
     case PF_DTYPE_int32:
-      return static_cast<uint32_t>(static_cast<const int32_t*>(data)[at]) ^ uint32_t { 1 } << 31;
+      return visit(static_cast<const int32_t*>(data));
     case PF_DTYPE_int64:
-      return static_cast<uint64_t>(static_cast<const int64_t*>(data)[at]) ^ uint64_t { 1 } << 63;
+      return visit(static_cast<const int64_t*>(data));
     case PF_DTYPE_uint64:
-      return static_cast<const uint64_t*>(data)[at];
+      return visit(static_cast<const uint64_t*>(data));
     default:
-      return static_cast<const uint8_t*>(data)[at];
+      return visit(static_cast<const uint8_t*>(data));
   }
+}
+
+static inline uint64_t key_at(const void* data, int32_t dtype, int64_t at) {
+  uint64_t key = 0;
+  with_type(data, dtype, [&](const auto* values) { key = key_of(values[at]); });
+  return key;
 }
 
 static void insertion_sort(Entry* entries, int64_t count) {
@@ -81,7 +102,8 @@ static Entry* radix_sort(Entry* entries, Entry* other, int64_t* counts, int64_t 
   return entries;
 }
 
-static void keep(Entry* kept, int64_t* filled, int64_t limit, const Entry& entry) {
+// Adds an entry to the least ones so far, in order.
+static inline void keep(Entry* kept, int64_t* filled, int64_t limit, Entry entry) {
   if (*filled == limit && entry.key >= kept[limit - 1].key) return;
   int64_t at = *filled < limit ? (*filled)++ : limit - 1;
   for (; at > 0 && kept[at - 1].key > entry.key; --at) kept[at] = kept[at - 1];
@@ -120,19 +142,17 @@ static pf_code sort_run(const pf_call* call, const pf_task* task, pf_error*) {
   for (int64_t row = task->begin; row < minimum_of(task->end, rows.count()) && kept > 0; ++row) {
     const Position<3> position(rows, row);
     const char* const from = static_cast<const char*>(x.data) + position.offset[0] * size;
+    with_type(from, x.dtype, [&](const auto* elements) {
+      for (int64_t i = 0; i < length; ++i) first[i] = {key_of(elements[i * x.strides[axis]]) ^ flipped, i};
+    });
     Entry* sorted = first;
     if (kept <= kSelectionLimit && kept <= length / 16) {
       int64_t filled = 0;
-      for (int64_t i = 0; i < length; ++i) {
-        keep(first, &filled, kept, {key_of(from, x.dtype, i * x.strides[axis]) ^ flipped, i});
-      }
+      for (int64_t i = 0; i < length; ++i) keep(first, &filled, kept, first[i]);
+    } else if (length <= kInsertionLimit) {
+      insertion_sort(first, length);
     } else {
-      for (int64_t i = 0; i < length; ++i) first[i] = {key_of(from, x.dtype, i * x.strides[axis]) ^ flipped, i};
-      if (length <= kInsertionLimit) {
-        insertion_sort(first, length);
-      } else {
-        sorted = radix_sort(first, first + length, counts, length);
-      }
+      sorted = radix_sort(first, first + length, counts, length);
     }
     char* const to = static_cast<char*>(values.data) + position.offset[1] * size;
     if (size == 1) {
@@ -193,12 +213,12 @@ static pf_code search_run(const pf_call* call, const pf_task* task, pf_error*) {
   int64_t item = task->begin * kSearchTaskElements;
   if (item >= end) return PF_OK;
   for (Position<2> position(loops, item); item < end; ++item, position.next(loops)) {
-    const uint64_t key = key_of(values.data, values.dtype, position.offset[0]);
+    const uint64_t key = key_at(values.data, values.dtype, position.offset[0]);
     int64_t low = 0;
     int64_t high = sorted.dims[0];
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
-      const uint64_t there = key_of(sorted.data, sorted.dtype, middle * sorted.strides[0]);
+      const uint64_t there = key_at(sorted.data, sorted.dtype, middle * sorted.strides[0]);
       if (there < key || (right && there == key)) {
         low = middle + 1;
       } else {
