@@ -47,11 +47,16 @@ LIMITS = {
 
 def _spread(parameter: Value, x: Value, axis: int, block: int) -> Value:
     """A scale or zero point as it broadcasts to ``x``: one number, one per element of ``axis``, or one per block."""
-    if parameter.ndim == 0 or (parameter.ndim == 1 and parameter.dims[0] == 1 and not block):
+    if _is_one(parameter, block):
         return reshape(parameter, ())
     if not block:
         return reshape(parameter, (-1, *(1,) * (x.ndim - axis - 1)))
     return gather(parameter, iota(x.dims[axis]) // block, axis)
+
+
+def _is_one(value: Value, block: int) -> bool:
+    """One number for all elements, 0-d or in a row of its own."""
+    return value.ndim == 0 or (value.ndim == 1 and value.dims[0] == 1 and not block)
 
 
 def _check(x: Value, scale: Value, *more: Value, axis: int, block: int, **rest: Any) -> dict[str, Any]:
@@ -59,10 +64,11 @@ def _check(x: Value, scale: Value, *more: Value, axis: int, block: int, **rest: 
         raise InvalidArgumentError(f"expected a scale of 0 or 1 axes without block_size, got {scale.type}")
     if block and scale.ndim != x.ndim:
         raise InvalidArgumentError(f"expected a scale of the rank of x: {x.type} with block_size, got {scale.type}")
-    if block < 0 or any(value.ndim != scale.ndim for value in more):
+    if block < 0 or any(
+        value.ndim != scale.ndim and not (_is_one(value, block) and _is_one(scale, block)) for value in more
+    ):
         raise InvalidArgumentError(f"expected block_size >= 0 and a zero point of the shape of scale: {scale.type}")
-    one_number = scale.ndim == 0 or (scale.ndim == 1 and scale.dims[0] == 1 and not block)
-    return {"axis": 0 if one_number else normalise_axis(axis, x.ndim, f"x: {x.type}")}
+    return {"axis": 0 if _is_one(scale, block) else normalise_axis(axis, x.ndim, f"x: {x.type}")}
 
 
 def _quantize_expand(
