@@ -23,7 +23,7 @@ from pyflow.runtime.verify import random_feeds
 
 MEMORY = 2 << 30
 """Bytes that an attempt may take beside what the process has when it starts."""
-TIMEOUT = 1.0
+TIMEOUT = 0.5
 """Seconds that a run may take."""
 LARGEST = 1 << 20
 """Inputs of more elements are not made; the model is then compiled only."""

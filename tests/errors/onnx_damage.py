@@ -40,6 +40,24 @@ def spliced(data: bytes, chance: random.Random) -> bytes:
     return data[:a] + middle + data[b:]
 
 
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a message."""
+    size, length = len(content), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+def deep(data: bytes, chance: random.Random) -> bytes:
+    """Bodies in bodies, deeper than protobuf reads."""
+    graph = b""
+    for _ in range(chance.choice((35, 100, 1000))):
+        attribute = _field(1, b"then_branch") + _field(6, graph) + b"\xa0\x01\x05"
+        graph = _field(1, _field(2, b"y") + _field(4, b"If") + _field(5, attribute))
+    return b"\x08\x08" + _field(7, graph) + _field(8, b"\x10\x11")
+
+
 # Fields.
 
 
@@ -265,28 +283,40 @@ def too_much(model: ModelProto, chance: random.Random) -> ModelProto:
     return made
 
 
-WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
+POOL = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode")
+CONV = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "group")
+WINDOWS = {
+    "Conv": CONV,
+    "ConvTranspose": (*CONV, "output_padding", "output_shape"),
+    "MaxPool": (*POOL, "storage_order"),
+    "AveragePool": (*POOL, "count_include_pad"),
+    "LpPool": (*POOL, "p"),
+}
+SOUND = {
+    "kernel_shape": [3, 3],
+    "strides": [2, 1],
+    "dilations": [1, 1],
+    "pads": [1, 0, 1, 0],
+    "auto_pad": "NOTSET",
+    "group": 1,
+    "output_padding": [0, 0],
+    "output_shape": [5, 5],
+}
 
 
 def windows(model: ModelProto, chance: random.Random) -> ModelProto:
     """Kernels, strides, pads and dilations that fit nothing."""
-    op = chance.choice(WINDOWS)
+    op = chance.choice(list(WINDOWS))
     inputs = ["x", "w"] if op.startswith("Conv") else ["x"]
-    drawn = {
-        "kernel_shape": [chance.choice((1, 3, *INTS)) for _ in range(chance.choice((2, 2, 1, 3)))],
-        "strides": [chance.choice((1, 2, *INTS)) for _ in range(2)],
-        "dilations": [chance.choice((1, 2, *INTS)) for _ in range(2)],
-        "pads": [chance.choice((0, 1, *INTS)) for _ in range(chance.choice((4, 4, 3)))],
-        "output_padding": [chance.choice((0, 1, *INTS)) for _ in range(2)],
-        "output_shape": [chance.choice((4, 8, *INTS)) for _ in range(2)],
-        "group": chance.choice((1, 2, 3, *INTS)),
-        "auto_pad": chance.choice(("SAME_UPPER", "VALID", "NOTSET", "other")),
-        "ceil_mode": chance.choice((0, 1, 2)),
-    }
-    names = chance.sample(sorted(drawn), chance.randrange(1, 4))
-    if op.endswith("Pool") and "kernel_shape" not in names:
-        names.append("kernel_shape")
-    node = helper.make_node(op, inputs, ["y"], **{name: drawn[name] for name in names})
+    names = {"kernel_shape", *chance.sample(WINDOWS[op], chance.randrange(1, 4))}
+    drawn = {name: SOUND.get(name, 1) for name in sorted(names)}
+    for name in chance.sample(sorted(names), chance.randrange(1, 3)) if len(names) > 1 else ["kernel_shape"]:
+        value = drawn[name]
+        if isinstance(value, list):
+            drawn[name] = [chance.choice((entry, 0, 4, *INTS)) for entry in value][: chance.choice((4, 4, 4, 1))]
+        else:
+            drawn[name] = chance.choice(("SAME_UPPER", "VALID", "other") if isinstance(value, str) else INTS)
+    node = helper.make_node(op, inputs, ["y"], **drawn)
     weights = numpy_helper.from_array(np.ones((2, 2, 3, 3), np.float32), "w")
     graph = helper.make_graph(
         [node],
@@ -299,15 +329,15 @@ def windows(model: ModelProto, chance: random.Random) -> ModelProto:
 
 
 def nested(model: ModelProto, chance: random.Random) -> ModelProto:
-    """Bodies in bodies."""
+    """Bodies in bodies, as deep as protobuf writes them."""
     body = parser.parse_graph("b () => (float[n] y) { y = Add(x, x) }")
-    for _ in range(chance.choice((3, 10, 20, 28, 40))):
+    other = parser.parse_graph("b () => (float[n] y) { y = Neg(x) }")
+    for _ in range(chance.choice((3, 10, 20, 26))):
         outer = parser.parse_graph("b () => (float[n] y) { y = Identity(x) }")
-        outer.node[0].CopyFrom(helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body.__class__()))
-        outer.node[0].attribute[1].g.CopyFrom(parser.parse_graph("b () => (float[n] y) { y = Neg(x) }"))
+        outer.node[0].CopyFrom(helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=other))
         body = outer
     made = onnx_seeds.all_seeds()["branches"]
-    made.graph.node[1].attribute[0].g.CopyFrom(body)
+    next(each for each in made.graph.node[1].attribute if each.name == "then_branch").g.CopyFrom(body)
     return made
 
 
@@ -369,7 +399,7 @@ def growing(model: ModelProto, chance: random.Random) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
-BYTES = (truncated, flipped, spliced)
+BYTES = (truncated, flipped, flipped, spliced, spliced, deep)
 FIELDS = (changed,) * 6
 ASKED: tuple[Callable[[ModelProto, random.Random], ModelProto], ...] = (
     cycle,
