@@ -83,6 +83,7 @@ from pyflow.ops.matrices import *
 from pyflow.ops.normalization import *
 from pyflow.ops.norms import *
 from pyflow.ops.padding import *
+from pyflow.ops.pictures import *
 from pyflow.ops.pool import *
 from pyflow.ops.pool_nd import *
 from pyflow.ops.quantize import *

@@ -36,6 +36,7 @@ PUBLIC = (
     "normalization",
     "norms",
     "padding",
+    "pictures",
     "pool",
     "pool_nd",
     "quantize",

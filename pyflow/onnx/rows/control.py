@@ -33,7 +33,12 @@ class Carrier:
         self.boxed = [False] * len(values)
 
     def pack(self, values: Sequence[Value]) -> list[Value]:
-        return [pf.optional(value) if box else value for value, box in zip(values, self.boxed, strict=True)]
+        result = []
+        for value, box, element in zip(values, self.boxed, self.elements, strict=True):
+            if element is not None and _is_one(element) and value.ndim < len(element.shape or ()):
+                value = pf.reshape(value, element.shape)
+            result.append(pf.optional(value) if box else value)
+        return result
 
     def unpack(self, values: Sequence[Value]) -> list[Value]:
         result = []
@@ -58,7 +63,12 @@ class Carrier:
             if element is None:
                 self._meet_variant(place, value, what)
                 continue
-            common = None if value.dtype is variant else element.common(Element.of(value.type))
+            new = None if value.dtype is variant else Element.of(value.type)
+            if new is not None and _is_one(new) and _is_one(element):
+                new, grown = max(new, element, key=_rank), _rank(new) > _rank(element)
+                self.elements[place] = element = new
+                covered &= not grown
+            common = None if new is None else element.common(new)
             if common is None:
                 raise InvalidArgumentError(f"{what} {value.type} as value {place}; expected {element.dtype}")
             if common.shape is None:
@@ -75,6 +85,15 @@ class Carrier:
             self.held[place] = new
         if isinstance(old, Optional) and old.held is None:
             self.held[place] = new
+
+
+def _rank(element: Element) -> int:
+    return len(element.shape or ())
+
+
+def _is_one(element: Element) -> bool:
+    """One number, of whatever rank: where branches differ in that, it has the higher one."""
+    return element.shape is not None and all(size == 1 for size in element.shape)
 
 
 TRIES = 4

@@ -159,6 +159,11 @@ def roi_align(node: OnnxNode, x: Value, boxes: Value, batch: Value) -> Value:
     )
 
 
+@onnx_op("ImageDecoder")
+def image_decoder(node: OnnxNode, data: Value) -> Value:
+    return pf.decode_image(data, pixel_format=node["pixel_format"])
+
+
 @onnx_op("CenterCropPad")
 def center_crop_pad(node: OnnxNode, x: Value, shape: Value) -> Value:
     axes = node.get("axes")
