@@ -42,6 +42,8 @@ class Draft:
     """The late symbols that its bodies mention and do not define."""
     defines: tuple[str, ...] = ()
     """Those that its step or its bodies define."""
+    needs: tuple[Draft, ...] = ()
+    """Checks that come before it."""
 
     @property
     def barrier(self) -> bool:
@@ -100,6 +102,7 @@ class Lowered:
         self.lower_flow = lower_flow
         self.is_inside = False
         self.drafts: list[Draft] = []
+        self._needs: list[Draft] = []
         self.view: dict[Value, View] = {}
         self.writers: dict[int, list[Draft]] = {}
         self.written = {name for name, _ in region.commits}
@@ -252,7 +255,11 @@ class Lowered:
             return
         if node.op.checks is not None:
             for left, right, what in node.op.checks(node):
-                self.checks[Check(left, right, self._located(node, what))] = None
+                check = Check(left, right, self._located(node, what))
+                if self.is_inside and (dims.late_in(left) or dims.late_in(right)):
+                    self._check_here(check)
+                else:
+                    self.checks[check] = None
         held = constant_array(node.outputs[0]) if node.outputs else None
         if held is not None:
             value = node.outputs[0]
@@ -315,6 +322,16 @@ class Lowered:
             if source not in self._windows:
                 self.copy(window, part, self.origin(node), node)
 
+    def _check_here(self, check: Check) -> None:
+        """In a body, sizes that may change from turn to turn are compared each time, before the step they are for."""
+        step = Step("check_sizes", ints=(check.left, check.right), fallible=True, text=check.message)
+        self._needs.append(Draft(step, None, None))
+        self.drafts.append(self._needs[-1])
+
+    def _taken_needs(self) -> tuple[Draft, ...]:
+        needs, self._needs = tuple(self._needs), []
+        return needs
+
     def add_flow(self, step: Step, node: Node, parts: Sequence[Part], state: Sequence[View] = ()) -> None:
         """A step that runs bodies; ``state`` is what it takes from turn to turn."""
         reads = dict.fromkeys(view.buffer for view in (*step.inputs, *state))
@@ -333,7 +350,7 @@ class Lowered:
     def _add(self, step: Step, node: Node | None, sources: frozenset[str] | None, effect: bool = False) -> Draft:
         reads = tuple(dict.fromkeys(view.buffer for view in step.inputs))
         writes = tuple(dict.fromkeys(view.buffer for view in step.outputs))
-        draft = Draft(step, node, sources, effect, reads, writes, defines=step.defines)
+        draft = Draft(step, node, sources, effect, reads, writes, defines=step.defines, needs=self._taken_needs())
         self.drafts.append(draft)
         for buffer in writes:
             others = self.writers.setdefault(buffer, [])

@@ -46,6 +46,8 @@ class Dependencies:
                 for name in late_names(draft):
                     if name in definers and definers[name] != index:
                         self.add(definers[name], index)
+            for each in draft.needs:
+                self.add(self.index[each], index)
             if draft.effect:
                 if effect >= 0:
                     self.add(effect, index)

@@ -286,7 +286,17 @@ X = [1.0, 2.0]
             "value, value.*false_fn value",
         ),
         (lambda x: pf.cond(True, lambda: x, lambda: pf.cast(x, pf.int64)), errors.DTypeError, "int64.2.*float32"),
-        (lambda x: pf.cond(True, lambda: x, lambda: x[:1]), errors.InvalidArgumentError, "float32.2. .*float32.1."),
+        (lambda x: pf.cond(True, lambda: x, lambda: x[0]), errors.InvalidArgumentError, "one dtype and rank"),
+        (
+            lambda x: pf.while_loop(lambda y: True, lambda y: y[0], (x,)),
+            errors.InvalidArgumentError,
+            "keep its dtype and rank",
+        ),
+        (
+            lambda x: pf.scan(lambda c, v: (c, x[: pf.cast(v, pf.int64)]), 0, x),
+            errors.InvalidArgumentError,
+            "another size",
+        ),
         (lambda x: pf.cond(True, x, lambda: x), errors.InvalidArgumentError, "expected a function as true_fn"),
         (lambda x: pf.while_loop(lambda i: i, lambda i: i, (0,)), errors.DTypeError, "cond gives int64.*one bool"),
         (lambda x: pf.while_loop(lambda i: x > 0.0, lambda i: i, (0,)), errors.DTypeError, "one bool"),

@@ -1,5 +1,5 @@
 // iota: 0, 1, 2 ...; sizes: the step's ints as a tensor; late_sizes: a tensor as the sizes that it defines;
-// define_sizes: the step's ints as the sizes that it defines.
+// define_sizes: the step's ints as the sizes that it defines. check_sizes: two sizes that must be equal.
 #include "backends/cpu/operands.h"
 
 namespace pf {
@@ -130,11 +130,35 @@ static int32_t define_sizes_supports(const pf_step* step, char* why, size_t why_
   return takes(step, 0, 0, step->ndefines, 0, why, why_size);
 }
 
+// The step's text, each "{}" in it the next of the ints.
+static pf_code check_sizes_run(const pf_call* call, const pf_task*, pf_error* error) {
+  if (call->ints[0] == call->ints[1]) return PF_OK;
+  char shown[512];
+  size_t size = 0;
+  int32_t next = 0;
+  for (const char* text = call->step->text; *text && size + 24 < sizeof(shown); ++text) {
+    if (text[0] == '{' && text[1] == '}' && next < 2) {
+      size += static_cast<size_t>(
+          snprintf(shown + size, sizeof(shown) - size, "%lld", static_cast<long long>(call->ints[next++])));
+      ++text;
+    } else {
+      shown[size++] = *text;
+    }
+  }
+  shown[size] = 0;
+  return fail(error, PF_INVALID_ARGUMENT, "%s", shown);
+}
+
+static int32_t check_sizes_supports(const pf_step* step, char* why, size_t why_size) {
+  return takes(step, 0, 0, 2, 0, why, why_size);
+}
+
 static const pf_kernel kFillKernels[] = {
     {"iota", iota_supports, nullptr, nullptr, iota_partition, iota_run},
     {"sizes", sizes_supports, nullptr, nullptr, sizes_partition, sizes_run},
     {"late_sizes", late_sizes_supports, nullptr, nullptr, late_sizes_partition, late_sizes_run},
     {"define_sizes", define_sizes_supports, nullptr, nullptr, define_sizes_partition, define_sizes_run},
+    {"check_sizes", check_sizes_supports, nullptr, nullptr, define_sizes_partition, check_sizes_run},
 };
 
 const pf_kernel* fill_kernels(int32_t* count) {
