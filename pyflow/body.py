@@ -61,7 +61,7 @@ class Body(Graph):
         outside = self.outer.adopt(value)
         if outside not in self.captured:
             node = outside.node
-            if node.op.name == "constant":
+            if node.op.name == "constant" and not outside.dtype.is_inexact:  # what no gradient is taken by
                 copy = self.add(node.op, (), node.attrs, node.types, node.contents, "constant")
                 self.captured[outside] = copy.outputs[0]
             else:
