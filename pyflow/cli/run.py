@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pyflow.cli import models
     "outputs",
     multiple=True,
     metavar="NAME=@FILE.npy",
-    help="Write a value of the model, or FILE.npz: all outputs. Repeatable.",
+    help="Write a value of the model (a sequence as an .npz file), or FILE.npz: all outputs. Repeatable.",
 )
 @models.threads_option
 @models.device_option
@@ -67,8 +68,8 @@ def run(
         models.show_json({"model": model, "seconds": seconds, "outputs": {k: _summary(v) for k, v in results.items()}})
         return
     for name, value in results.items():
-        array = np.asarray(value, object) if isinstance(value, list) else np.asarray(value)
-        click.echo(f"{name}: {array.dtype}{list(array.shape)}\n{np.array2string(array, threshold=64)}")
+        for key, array in _arrays(name, value):
+            click.echo(f"{key}: {array.dtype}{list(array.shape)}\n{np.array2string(array, threshold=64)}")
 
 
 def _target(text: str) -> tuple[str, str]:
@@ -84,17 +85,28 @@ def _target(text: str) -> tuple[str, str]:
 
 def _write(wanted: dict[str, str], results: dict[str, Any], outputs: list[str]) -> None:
     for name, path in wanted.items():
-        if name:
-            with open(path, "wb") as file:
-                np.save(file, np.asarray(results[name]), allow_pickle=False)
-        else:
-            with open(path, "wb") as file:
-                np.savez(file, **{key: np.asarray(results[key]) for key in outputs})  # type: ignore[arg-type]
+        values = {name: results[name]} if name else {key: results[key] for key in outputs}
+        arrays = dict(entry for key, value in values.items() for entry in _arrays(key, value))
+        with open(path, "wb") as file:
+            if name and not isinstance(results[name], (list, tuple)):
+                np.save(file, arrays[name], allow_pickle=False)
+            else:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _arrays(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """What NumPy's files hold of a result: each entry of a sequence, text as NumPy's own, nothing for None."""
+    if isinstance(value, (list, tuple)):
+        for index, entry in enumerate(value):
+            yield from _arrays(f"{name}_{index}", entry)
+    elif value is not None:
+        array = np.asarray(value)
+        yield name, array.astype(str) if array.dtype.kind == "O" else array
 
 
 def _summary(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_summary(entry) for entry in value]
+    if value is None or isinstance(value, (list, tuple)):
+        return None if value is None else [_summary(entry) for entry in value]
     array = np.asarray(value)
     shown: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
     if array.size and array.dtype.kind in "biuf":

@@ -58,6 +58,22 @@ def test_run_takes_archives_tensors_and_values_in_the_middle(path, tmp_path):
     assert told["shape"] == [2, 3] and told["max"] == 0
 
 
+def test_run_shows_and_writes_sequences_and_text(tmp_path):
+    text = """<ir_version: 9, opset_import: ["" : 17]> net (float[2] x, string[n] t) => (seq(float[n]) s, string[n] u)
+        { s = SequenceConstruct(x, x) u = Identity(t) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
+    np.save(tmp_path / "t.npy", np.array(["one", "two", "six"]))
+    done = call(
+        *("run", tmp_path / "net.onnx", "--random", "-i", f"t=@{tmp_path}/t.npy"),
+        *("-o", f"s=@{tmp_path}/s.npz", "-o", f"u=@{tmp_path}/u.npy", "-o", f"{tmp_path}/all.npz"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "'one' 'two' 'six'" in done.output and "s_1: float32[2]" in done.output
+    assert np.load(tmp_path / "u.npy").tolist() == ["one", "two", "six"]
+    assert set(np.load(tmp_path / "s.npz")) == {"s_0", "s_1"}
+    assert set(np.load(tmp_path / "all.npz")) == {"s_0", "s_1", "u"}
+
+
 def test_run_makes_inputs_by_chance(path):
     def shape(*words):
         done = call("run", path, "--random", "--json", *words)
