@@ -251,7 +251,11 @@ def expand(node: OnnxNode, x: Value, shape: Value) -> Value:
     wanted = node.sizes(shape)
     own = (1,) * (len(wanted) - x.ndim) + x.dims
     wanted = (1,) * (len(own) - len(wanted)) + tuple(wanted)
-    return pf.broadcast_to(x, dims.broadcast_shapes(own, wanted))
+    try:
+        shared = dims.broadcast_shapes(own, wanted)
+    except ValueError:
+        raise InvalidArgumentError(f"{x.type} does not expand to [{','.join(map(str, wanted))}]") from None
+    return pf.broadcast_to(x, shared)
 
 
 @onnx_op("Tile", since=6)
