@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import ModelProto, ValueInfoProto
 
 import pyflow.onnx.rows  # noqa: F401
@@ -90,6 +91,12 @@ def import_model(model: Model, shapes: Shapes | None = None, folder: str | os.Pa
 
 def read(model: Model) -> tuple[ModelProto, str, str | None]:
     """The parsed model, what to call it, and the folder of its file."""
+    found = _read(model)
+    _check_text(found[0])
+    return found
+
+
+def _read(model: Model) -> tuple[ModelProto, str, str | None]:
     if isinstance(model, ModelProto):
         return model, model.graph.name or "model", None
     if isinstance(model, (bytes, bytearray, memoryview)):
@@ -112,6 +119,19 @@ def _parsed(data: bytes, what: str) -> ModelProto:
     if not proto.ir_version or not proto.HasField("graph"):
         raise DataLossError(f"{what} is no ONNX model, or is damaged: it has no IR version or no graph")
     return proto
+
+
+def _check_text(message: Message) -> None:
+    """Raises DataLossError for text that is not UTF-8, which protobuf hands over as bytes."""
+    for field, value in message.ListFields():
+        entries = (value,) if isinstance(value, (str, bytes, Message)) else value
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for entry in entries:
+                _check_text(entry)
+        elif field.type == FieldDescriptor.TYPE_STRING:
+            for entry in entries:
+                if not isinstance(entry, str):
+                    raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
 
 
 def opsets_of(proto: ModelProto) -> dict[str, int]:
@@ -167,7 +187,7 @@ def _functions(proto: ModelProto) -> dict[tuple[str, str, str], Any]:
 
 def _import(proto: ModelProto, label: str, folder: str | None, shapes: Shapes) -> Imported:
     graph = Graph()
-    importer = Importer(graph, label, folder, _functions(proto))
+    importer = Importer(graph, label, folder, _functions(proto), proto.graph.node)
     scope = Scope(opsets_of(proto))
     unknown = set(shapes) - {entry.name for entry in proto.graph.input}
     if unknown:

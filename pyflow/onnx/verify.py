@@ -58,6 +58,8 @@ class ModelReport:
     rows: list[Compared] = field(default_factory=list)
     outputs: list[Compared] = field(default_factory=list)
     """The model's outputs as the optimised plan gives them."""
+    skipped: list[str] = field(default_factory=list)
+    """Values that the reference could not compute."""
     alone: Difference | None = None
     """Of the first node that differs, run by itself on the inputs that the reference computed."""
     within: str = ""
@@ -87,6 +89,7 @@ class ModelReport:
             "within": self.within,
             "reproducer": self.folder,
             "command": self.command,
+            "skipped": self.skipped,
             "outputs": outputs,
             "nodes": rows,
         }
@@ -127,13 +130,16 @@ def verify_model(
     with Session(graph, SessionConfig(device=device, threads=1)) as session:
         plan = dict(zip(results, session.run(None, given), strict=True))
         have = dict(zip(names, session.run(names, given), strict=True))
+    report.skipped = [name for name in names if name not in want]
     for name in names:
         if name in want:
             index, node = makers[name]
             report.rows.append(_compared(_called(node, index), node.op_type, name, have[name], want[name], tolerance))
     report.outputs = [_compared("", "", name, plan[name], want[name], tolerance) for name in results if name in want]
     if report.first is not None:
-        _reproduce(report, proto, beside, makers[report.first.value][1], {**want, **given}, device, Path(folder))
+        _reproduce(
+            report, proto, beside, makers[report.first.value][1], {**have, **want, **given}, device, Path(folder)
+        )
     elif not report.agrees:
         report.within = verify_graph(graph, given, device=device).where or "the optimised plan"
     return report

@@ -270,6 +270,14 @@ def test_files_that_are_no_models(tmp_path):
         pyflow.onnx.load(model)
 
 
+def test_text_that_is_not_utf_8():
+    data = parsed(NET).SerializeToString().replace(b"batch", b"b\xfftch")
+    with pytest.raises(pf.errors.DataLossError, match="no text"):
+        pf.onnx.load(data)
+    with pytest.raises(pf.errors.DataLossError, match="no text"):
+        pf.onnx.check(onnx.ModelProto.FromString(data))
+
+
 def test_errors_of_a_run_name_the_node():
     text = "g (float[2, 2] x, int64[1] at) => (float[k, 2] y) { [the_node] y = Gather(x, at) }"
     with pytest.raises(pf.errors.OutOfRangeError, match="the_node"):
