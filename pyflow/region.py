@@ -26,6 +26,8 @@ class Table:
         self._nodes: dict[tuple[Any, ...], Node] = {}
         self.definers: dict[str, Node] = {}
         """By late symbol: the node that defines it, the newest if a pass made another."""
+        self.has_flow = False
+        """Was a node of control flow made?"""
         self.origins: dict[Node, tuple[Origin, ...]] = {}
         self.current: tuple[Origin, ...] = ()
         """Origins of what is being rewritten: nodes added now come from there."""
@@ -57,6 +59,7 @@ class Table:
         key = (op.name, inputs, tuple(map(attr_key, attrs.values())))
         node = self._nodes.get(key)
         if node is None:
+            self.has_flow |= op.flow is not None
             position = len(self._nodes)
             node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position)
         self.definers.update(dict.fromkeys(node.defines, node))
@@ -324,7 +327,7 @@ class _Capture:
 
     def enter_variable(self, variable: Any) -> Value:
         """The input of a body that a variable is."""
-        made = self.table.input(f"variable:{variable.name}", variable.type)
+        made = self.table.input(f"state:{variable.name}", variable.type)
         self.table.unite(made.node, self.table.current or (Origin("", 0, variable.name),))
         self.current[variable.name] = made
         self.inputs.append(made)

@@ -94,12 +94,11 @@ def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
 
     Constants that a body captures are known in what ``change`` is given.
     """
-    nodes = region.nodes()
-    if not any(node.op.flow is not None for node in nodes):
+    if not region.table.has_flow:
         return region
     made: dict[Value, Value] = {}
     copies: dict[Node, Node] = {}
-    for node in nodes:
+    for node in region.nodes():
         inputs = tuple(made[value] for value in node.inputs)
         bodies = {name: change(_informed(node, body, inputs)) for name, body in node.op.bodies(node).items()}
         if all(body is node.attrs[name] for name, body in bodies.items()):

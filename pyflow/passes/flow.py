@@ -20,7 +20,7 @@ from pyflow.target import Target
 
 def flow(region: Region, target: Target) -> Region:
     """``region`` with its control flow reduced to what is needed."""
-    if not any(node.op.flow is not None for node in region.nodes()):
+    if not region.table.has_flow:
         return region
     return _sunk(_reduced(region))
 

@@ -121,6 +121,7 @@ def compile_region(
             continue
         before = dict(region.table.rewrites)
         started = time.perf_counter()
+        made: Region | Plan
         try:
             if row.function is schedule:
                 made = schedule(region, target, **options)
