@@ -99,6 +99,23 @@ def test_a_wrong_reference_is_told_too(path, tmp_path, monkeypatch):
     assert report.first.node == "wrong/one"
 
 
+def test_nodes_that_the_reference_cannot_run_are_told(path, tmp_path, monkeypatch):
+    import onnx.reference
+
+    class Limited(onnx.reference.ReferenceEvaluator):
+        def __init__(self, proto, **options):
+            if any(node.op_type == "Tanh" for node in proto.graph.node):
+                raise NotImplementedError("Tanh")
+            super().__init__(proto, **options)
+
+    monkeypatch.setattr(onnx.reference, "ReferenceEvaluator", Limited)
+    report = verify_model(path, "reference", folder=tmp_path / "out")
+    assert report.agrees and report.skipped == ["t"]
+    assert [row.value for row in report.rows] == ["hidden", "shifted", "y", "z"]
+    shown = CliRunner().invoke(main, ["verify", path, "--against", "reference", "-o", str(tmp_path / "out")])
+    assert shown.exit_code == 0 and "not compared" in shown.output
+
+
 def test_a_plan_that_differs_only_when_optimised(path, tmp_path, monkeypatch):
     def wrong(region, target):
         if len(region.outputs) != 2:
