@@ -119,7 +119,14 @@ class Scope:
 class Importer:
     """Adds nodes of one model to the graph that is the default one."""
 
-    def __init__(self, graph: Graph, label: str, folder: str | None, functions: Mapping[tuple[str, str, str], Any]):
+    def __init__(
+        self,
+        graph: Graph,
+        label: str,
+        folder: str | None,
+        functions: Mapping[tuple[str, str, str], Any],
+        nodes: Sequence[NodeProto] = (),
+    ) -> None:
         self.graph = graph
         self.label = label
         self.folder = folder
@@ -132,7 +139,7 @@ class Importer:
         self._aliased: set[Value] = set()
         self._arrays: dict[Value, np.ndarray | None] = {}
         self._calls: list[tuple[str, str, str]] = []
-        written = sum(len(function.node) for function in functions.values())
+        written = sum(_count(function.node) for function in functions.values()) + _count(nodes)
         self._may_add = max(MOST_ADDED, MOST_PER_NODE * written)
 
     def constant(self, array: np.ndarray) -> Value:
@@ -256,6 +263,12 @@ class Importer:
             raise UnimplementedError(f"of its outputs {list(proto.output)} only {len(outputs)} are made")
         return outputs
 
+    def _add(self, count: int) -> None:
+        """Nodes of a function or a body are about to be added, maybe not for the first time."""
+        self._may_add -= count + 1
+        if self._may_add < 0:
+            raise InvalidArgumentError("functions and bodies add too many nodes: one holds another again and again")
+
     # Functions: the model's own, and bodies that the standard gives.
 
     def _function(self, proto: NodeProto, domain: str) -> FunctionProto | None:
@@ -279,9 +292,7 @@ class Importer:
         key = (function.domain, function.name, function.overload)
         if key in self._calls:
             raise InvalidArgumentError(f"the function {function.name!r} calls itself")
-        self._may_add -= len(function.node)
-        if self._may_add < 0:
-            raise InvalidArgumentError("calls of functions add too many nodes: one calls another again and again")
+        self._add(len(function.node))
         if len(inputs) > len(function.input):
             raise InvalidArgumentError(f"the function takes {len(function.input)} inputs, got {len(inputs)}")
         given = dict(attrs)
@@ -346,6 +357,7 @@ class Importer:
             if len(values) != len(proto.input):
                 raise InvalidArgumentError(f"the body {attr!r} takes {len(proto.input)} values, got {len(values)}")
             inner = scope.inner()
+            self._add(len(proto.node))
             for formal, value in zip(proto.input, values, strict=True):
                 inner.bind(formal.name, value)
                 if value.dtype is variant and self.variants.get(value) is None:
@@ -394,6 +406,17 @@ class Importer:
             results = evaluate_node(node, inputs)  # type: ignore[arg-type]
         for output, array in zip(node.outputs, results, strict=True):
             self._arrays[output] = _content_of(output) if array is None else array
+
+
+def _count(nodes: Sequence[NodeProto]) -> int:
+    """Nodes, and those of their bodies."""
+    total, pending = 0, list(nodes)
+    while pending:
+        node = pending.pop()
+        total += 1
+        for attribute in node.attribute:
+            pending.extend(attribute.g.node)
+    return total
 
 
 def _content_of(value: Value) -> np.ndarray | None:

@@ -47,7 +47,7 @@ def _kinds_of(domain: str, name: str, since: int) -> dict[str, tuple[int, bool, 
     for key, attribute in schema.attributes.items():
         default = attribute.default_value
         given = attribute_of(default, None) if default.name else None
-        result[key] = (attribute.type.value, attribute.required, given)
+        result[key] = (int(attribute.type.value), attribute.required, given)  # type: ignore[attr-defined]
     return result
 
 

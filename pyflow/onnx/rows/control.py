@@ -202,7 +202,7 @@ class _Turn:
 def _counted(turn: _Turn, values: list[Value], count: Value | None) -> list[Value]:
     """A loop whose number of turns is known when it starts."""
 
-    def step(carry: Any, _: None) -> Any:
+    def step(carry: Any, row: None) -> Any:
         _, kept, rows = turn(carry[0], pf.constant(True), carried=carry[1:], leading=1)
         return (pf.add(carry[0], 1), *kept), rows
 

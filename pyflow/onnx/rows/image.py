@@ -1,4 +1,4 @@
-"""Resampling of images and volumes."""
+"""Images: resampling, boxes in them, files of them."""
 
 from __future__ import annotations
 
@@ -156,6 +156,33 @@ def roi_align(node: OnnxNode, x: Value, boxes: Value, batch: Value) -> Value:
         node["sampling_ratio"],
         aligned=mode == "half_pixel",
         mode=node["mode"],
+    )
+
+
+@onnx_op("MaxRoiPool")
+def max_roi_pool(node: OnnxNode, x: Value, boxes: Value) -> Value:
+    """The first number of a box is its image."""
+    shape = node["pooled_shape"]
+    return pf.roi_pool(x, boxes[:, 1:], pf.cast(boxes[:, 0], pf.int64), shape, node["spatial_scale"])
+
+
+@onnx_op("NonMaxSuppression")
+def non_max_suppression(
+    node: OnnxNode,
+    boxes: Value,
+    scores: Value,
+    most: Value | None = None,
+    overlap: Value | None = None,
+    least: Value | None = None,
+) -> Value:
+    count, limit, threshold = (None if value is None else pf.reshape(value, []) for value in (most, overlap, least))
+    return pf.non_max_suppression(
+        boxes,
+        scores,
+        0 if count is None else count,
+        0.0 if limit is None else limit,
+        threshold,
+        center_point_box=bool(node["center_point_box"]),
     )
 
 

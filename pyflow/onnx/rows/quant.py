@@ -73,6 +73,6 @@ def conv_integer(node: OnnxNode, x: Value, w: Value, x_zero: Value | None = None
 
 
 @onnx_op("QLinearConv")
-def qlinear_conv(node: OnnxNode, *inputs: Value) -> Value:
+def qlinear_conv(node: OnnxNode, *inputs: Any) -> Value:
     """Inputs in the order of the standard, which is that of pyflow's op."""
     return pf.qlinear_conv(*inputs, **settled_conv(node, inputs[0], inputs[3]))

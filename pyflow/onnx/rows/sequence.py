@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pyflow as pf
-from pyflow.dtypes import variant
+from pyflow.dims import Size
+from pyflow.dtypes import DType, variant
 from pyflow.errors import UnimplementedError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode, present
@@ -16,7 +17,7 @@ def _sequence(node: OnnxNode, value: Value) -> Sequence:
     return held if isinstance(held, Sequence) else Sequence(None)
 
 
-def _element(element: Element | None, what: str) -> tuple[object, tuple[object, ...]]:
+def _element(element: Element | None, what: str) -> tuple[DType, tuple[Size | None, ...]]:
     """(dtype, sizes) of what is taken out."""
     if element is None or element.shape is None:
         raise UnimplementedError(f"type and rank of {what} are not known before the run")

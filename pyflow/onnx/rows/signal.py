@@ -24,7 +24,7 @@ def _complex(x: Value) -> Value:
 
 def _of_length(x: Value, axis: int, length: Size) -> Value:
     """Cut, or padded with zeros."""
-    cut = x[(*[slice(None)] * axis, slice(0, length))]
+    cut = x[tuple([slice(None)] * axis + [slice(0, length)])]
     pads: list[tuple[Size, Size]] = [(0, 0)] * x.ndim
     pads[axis] = (0, dims.add(length, dims.mul(cut.dims[axis], -1)))
     return pf.pad(cut, pads)
@@ -46,7 +46,7 @@ def _transformed(node: OnnxNode, x: Value, axis: int, length: Value | None) -> V
     whole = pf.fft.ifft(numbers, axis=axis) if inverse else pf.fft.fft(numbers, axis=axis)
     if onesided:
         half = dims.add(dims.floordiv(numbers.dims[axis], 2), 1)
-        whole = whole[(*[slice(None)] * axis, slice(0, half))]
+        whole = whole[tuple([slice(None)] * axis + [slice(0, half)])]
     return pf.cast(pf.view_as_real(whole), x.dtype)
 
 

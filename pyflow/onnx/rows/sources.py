@@ -116,6 +116,13 @@ def random_normal(node: OnnxNode, like: Value | None = None) -> Value:
     return pf.cast(pf.random_normal(shape, node["mean"], node["scale"], seed=_seed(node)), dtype)
 
 
+@onnx_op("Multinomial")
+def multinomial(node: OnnxNode, logits: Value) -> Value:
+    """The input holds logarithms of probabilities, which need not sum to 1."""
+    dtype = random_dtype(node, None) if node.get("dtype") else pf.int32
+    return pf.cast(pf.categorical(logits, node["sample_size"], seed=_seed(node)), dtype)
+
+
 @onnx_op("Bernoulli")
 def bernoulli(node: OnnxNode, x: Value) -> Value:
     dtype = x.dtype if node.get("dtype") is None else node.dtype("dtype")

@@ -74,4 +74,5 @@ onnx_op("Momentum", domain=DOMAIN)(_each(3, _momentum))
 def gradient(node: OnnxNode, *values: Value) -> list[Value]:
     """Of the sum of ``y`` by each of ``xs``; both are names in the graph."""
     points = [node.find(name) for name in node["xs"]]
-    return pf.gradients(node.find(node["y"]), points)
+    found = pf.gradients(node.find(node["y"]), points)
+    return [pf.zeros_like(x) if slope is None else slope for x, slope in zip(points, found, strict=True)]
