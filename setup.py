@@ -70,6 +70,11 @@ def library_sources() -> list[Path]:
     return sorted((SOURCE / "capi").glob("*.cpp"))
 
 
+def aot_sources() -> list[Path]:
+    """What generated programs are linked with beside the kernels."""
+    return sorted((SOURCE / "aot").glob("*.cpp"))
+
+
 def sanitizers() -> list[str]:
     names = os.environ.get("PYFLOW_SANITIZE", "")
     return [f"-fsanitize={names}", "-fno-omit-frame-pointer"] if names else []
@@ -96,6 +101,8 @@ def units(build: Path, version: str) -> list[Unit]:
         for source in kernel_sources():
             flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}")
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
+    for source in aot_sources():
+        result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared)))
     extra = {"python": python, "capi": [f'-DPYFLOW_VERSION="{version}"']}
     for source in (*plain_sources(), *library_sources()):
         flags = ("-std=c++20", *shared, *extra.get(source.parent.name, ()))
@@ -165,25 +172,45 @@ def link(library: Path, command: list[str], objects: list[Path]) -> None:
 
 
 def link_extension(all_units: list[Unit], library: Path) -> None:
-    """The module: everything but the C API."""
-    objects = [unit.object for unit in all_units if unit.source.parent.name != "capi"]
+    """The module: everything but the C API and the runtime of generated programs."""
+    objects = [unit.object for unit in all_units if unit.source.parent.name not in ("capi", "aot")]
     link(library, [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects)], objects)
 
 
 def link_libpyflow(all_units: list[Unit], folder: Path) -> list[Path]:
     """The shared library, which holds its own C++ runtime and exports one symbol, and the static one."""
-    objects = [unit.object for unit in all_units if unit.source.parent.name != "python"]
+    objects = [unit.object for unit in all_units if unit.source.parent.name not in ("python", "aot")]
     shared = folder / "libpyflow.so.0"
     exports = SOURCE / "capi/exports.map"
     runtime = [] if sanitizers() else ["-static-libstdc++", "-static-libgcc"]
     options = ["-shared", "-pthread", "-Wl,-soname,libpyflow.so.0", f"-Wl,--version-script={exports}", "-Wl,-z,defs"]
     link(shared, [*compiler(), *options, *sanitizers(), *runtime, *map(str, objects), "-ldl"], [*objects, exports])
     static = folder / "libpyflow.a"
-    if not is_current(static, ["ar", *map(str, objects)], objects):
-        static.unlink(missing_ok=True)
-        subprocess.run(["ar", "qcsD", str(static), *map(str, objects)], cwd=ROOT, check=True)
-        static.with_suffix(".command").write_text(shlex.join(["ar", *map(str, objects)]))
+    archive(static, objects)
     return [shared, static]
+
+
+def archive(target: Path, objects: list[Path]) -> None:
+    if not is_current(target, ["ar", *map(str, objects)], objects):
+        target.unlink(missing_ok=True)
+        subprocess.run(["ar", "qcsD", str(target), *map(str, objects)], cwd=ROOT, check=True)
+        target.with_suffix(".command").write_text(shlex.join(["ar", *map(str, objects)]))
+
+
+def archive_kernels(all_units: list[Unit], folder: Path) -> Path:
+    """What generated programs are linked from: their runtime and, by name, a member per kernel file and ISA."""
+    members = folder / "members"
+    members.mkdir(exist_ok=True)
+    named = []
+    for unit in all_units:
+        kind = unit.object.parent.name
+        if kind == "aot" or (kind in ISAS and unit.source.stem != "table"):
+            named.append(members / f"{kind}_{unit.object.name}")
+            if not named[-1].exists() or named[-1].stat().st_mtime_ns < unit.object.stat().st_mtime_ns:
+                place(unit.object, named[-1])
+    target = folder / "libpyflow_kernels.a"
+    archive(target, named)
+    return target
 
 
 def place(source: Path, target: Path) -> None:
@@ -204,7 +231,7 @@ class BuildExtension(build_ext):
         link_extension(all_units, library)
         target = Path(self.get_ext_fullpath(extension.name))
         place(library, target)
-        for made in link_libpyflow(all_units, build):
+        for made in (*link_libpyflow(all_units, build), archive_kernels(all_units, build)):
             place(made, target.parent / "lib" / made.name)
         # What -lpyflow finds: a linker script, since a wheel holds no links.
         (target.parent / "lib" / "libpyflow.so").write_text("INPUT(libpyflow.so.0)\n")

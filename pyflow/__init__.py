@@ -12,7 +12,7 @@ except ImportError as _error:
         "run Python from another folder, or build in place with: pip install -e ."
     ) from _error
 
-from pyflow import data, errors, ops, optim, train
+from pyflow import aot, data, errors, ops, optim, train
 from pyflow.dims import Dim
 from pyflow.dtypes import (
     DType,
@@ -157,6 +157,7 @@ __all__ = [
     "constant",
     "control_dependencies",
     "ctc_loss",
+    "aot",
     "data",
     "define",
     "errors",

@@ -19,6 +19,7 @@ from pyflow.errors import FailedPreconditionError, InvalidArgumentError, message
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.knobs import DEBUG, THREADS
 from pyflow.ops.state import GENERATOR
+from pyflow.plan import Plan
 from pyflow.region import needed_for
 from pyflow.runtime import feeds as feeding
 from pyflow.runtime import fetches as fetching
@@ -253,8 +254,12 @@ class Session:
         """
         if entries is None:
             entries = {"main": (self.graph.inputs, self.graph.outputs)}
+        save_plan(self.joined_plan(entries), self.graph, self.state, path)
+
+    def joined_plan(self, entries: Mapping[str, tuple[Sequence[Value | str], Any]]) -> Plan:
+        """One plan with an entry of each name, which needs no Python; see :meth:`save_plan`."""
         if not entries:
-            raise InvalidArgumentError(message("save_plan", "expected at least one entry, got none", user_origin()))
+            raise InvalidArgumentError(message("plan", "expected at least one entry, got none", user_origin()))
         made = {}
         for name, (inputs, outputs) in entries.items():
             made[name] = self._executable(tuple(outputs) if isinstance(outputs, list) else outputs, inputs)
@@ -262,9 +267,9 @@ class Session:
                 variable = made[name].fetches.variables[0]
                 what = f"entry {name!r} fetches the variable {variable.name}"
                 raise InvalidArgumentError(
-                    message("save_plan", what, user_origin(), "fetch variable.value(), or read it from the state")
+                    message("plan", what, user_origin(), "fetch variable.value(), or read it from the state")
                 )
-        save_plan(joined(self.graph, made), self.graph, self.state, path)
+        return joined(self.graph, made)
 
     def close(self) -> None:
         """Forgets plans and gives their memory back; the State stays."""

@@ -1,0 +1,169 @@
+"""``pf.aot.compile``: a graph's entries as a native library."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyflow.aot import build
+from pyflow.aot.emit import source
+from pyflow.aot.package import write_package
+from pyflow.aot.program import Program, Variable, checked_name, describe
+from pyflow.aot.weights import Weights, pack
+from pyflow.dims import Size
+from pyflow.errors import InvalidArgumentError, message, user_origin
+from pyflow.graph import Graph, Value
+from pyflow.ops.state import GENERATOR
+from pyflow.plan import Plan
+from pyflow.runtime.saved_plan import names_of
+from pyflow.runtime.session import Session
+
+EMIT = ("source", "object", "static", "shared", "cmake")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What ``compile`` wrote."""
+
+    name: str
+    folder: Path
+    files: tuple[Path, ...]
+
+    @property
+    def header(self) -> Path:
+        return self.folder / f"{self.name}.h"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def load(self) -> Any:
+        """The artefact as callables, as :func:`load` gives them."""
+        from pyflow.aot.load import load
+
+        return load(self.manifest)
+
+
+def compile(
+    graph: Graph | Session,
+    entries: Mapping[str, tuple[Sequence[Value | str], Any]] | None = None,
+    out_dir: str | os.PathLike[str] = ".",
+    name: str = "model",
+    weights: str = "embed",
+    emit: str = "cmake",
+    max_sizes: Mapping[str, int] | None = None,
+) -> Artefact:
+    """Compiles entries to C++ and a library that a C or C++ program links, with no Python beside it.
+
+    graph: a graph, or a session whose variables' values are the first ones. Of a graph: what it was saved with;
+        variables without a value have to be set, or written by an entry, before they are read.
+    entries: by name, (inputs, outputs): values or names to feed, and what to fetch, ops for their effect too.
+        Default: ``{"predict": (graph.inputs, graph.outputs)}``. They share the variables.
+    out_dir: made if it is not there. name: what functions and files begin with.
+    weights: ``embed`` in the library, or ``file``: ``<name>.weights``, which the program maps.
+    emit: ``source`` (text alone), ``object``, ``static``, ``shared``, or ``cmake``: both libraries and packages.
+    max_sizes: upper bounds of sizes that only a run tells, by symbol.
+    Raises UnimplementedError listing every step that needs Python or is without a bound, NotFoundError without a
+    compiler, and what ``Session.run`` raises for the graph.
+    """
+    if emit not in EMIT or weights not in ("embed", "file"):
+        what = f"expected emit= one of {', '.join(EMIT)} and weights= embed or file, got {emit!r} and {weights!r}"
+        raise InvalidArgumentError(message("aot", what, user_origin()))
+    checked_name(name)
+    session = graph if isinstance(graph, Session) else Session(graph)
+    if entries is None:
+        entries = {"predict": (session.graph.inputs, session.graph.outputs)}
+    plan = session.joined_plan(entries)
+    bounds: dict[str, Size] = dict(max_sizes or {})
+    program = describe(plan, name, _variables(session, plan), _origins(session.graph, entries), bounds)
+    packed = pack(_arrays(program, plan))
+    embedded = weights == "embed"
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as scratch:
+        work = Path(scratch)
+        _write_text(program, packed, embedded, work)
+        if emit != "source":
+            _build(program, packed, embedded, work, emit)
+        write_package(program, packed, embedded, work, emit, session)
+        made = sorted(path.relative_to(work) for path in work.rglob("*") if path.is_file())
+        for path in made:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(work / path, folder / path)
+    return Artefact(name, folder, tuple(folder / path for path in made))
+
+
+def _write_text(program: Program, packed: Weights, embedded: bool, work: Path) -> None:
+    name = program.name
+    (work / f"{name}.cpp").write_text(source(program, packed, embedded))
+    build.write_header(program, packed, embedded, work, {})
+    if packed.data:
+        (work / f"{name}.weights").write_bytes(packed.data)
+    if packed.data and embedded:
+        (work / f"{name}_weights.S").write_text(_EMBED.format(name=name))
+
+
+def _build(program: Program, packed: Weights, embedded: bool, work: Path, emit: str) -> None:
+    whole = build.compile_object(program, work, embedded and bool(packed.data))
+    build.write_header(program, packed, embedded, work, build.measure(program, whole))
+    made = build.keep_exported(program, whole)
+    whole.unlink()
+    if emit in ("static", "cmake"):
+        build.link_static(program, work)
+    if emit in ("shared", "cmake"):
+        build.link_shared(program, work)
+    if emit != "object":
+        made.unlink()
+        if embedded:
+            for suffix in (".weights", "_weights.S"):
+                (work / f"{program.name}{suffix}").unlink(missing_ok=True)
+
+
+_EMBED = """\
+    .section .rodata.{name}_weights, "a", @progbits
+    .balign 64
+    .globl {name}_weights
+    .hidden {name}_weights
+    .type {name}_weights, @object
+{name}_weights:
+    .incbin "{name}.weights"
+    .size {name}_weights, . - {name}_weights
+    .section .note.GNU-stack, "", @progbits
+"""
+
+
+def _variables(session: Session, plan: Plan) -> dict[str, Variable]:
+    result = {}
+    for name in names_of(plan):
+        kind = session.graph.variables[name].type
+        value = np.asarray(session.state.get(name)) if session.state.has(name) else None
+        if value is None and name == GENERATOR:
+            value = np.array([session.graph.seed or 0, 0], np.int64)
+        result[name] = Variable(name, kind.dtype, tuple(int(size) for size in kind.dims), value)
+    return result
+
+
+def _arrays(program: Program, plan: Plan) -> dict[str, np.ndarray]:
+    arrays = {f"constant/{index}": np.asarray(array) for index, array in enumerate(plan.constants)}
+    for variable in program.variables:
+        if variable.value is not None:
+            arrays[f"variable/{variable.name}"] = variable.value
+    return arrays
+
+
+def _origins(graph: Graph, entries: Mapping[str, tuple[Sequence[Value | str], Any]]) -> dict[str, dict[str, str]]:
+    """Where each name of the graph comes from."""
+    known: dict[str, str] = {}
+    for node in graph.nodes:
+        known.setdefault(node.name, str(node.origin or ""))
+        for value in node.outputs:
+            known.setdefault(value.name, str(node.origin or ""))
+    for alias, value in graph.aliases.items():
+        known[alias] = str(value.node.origin or "")
+    return dict.fromkeys(entries, known)

@@ -1,0 +1,36 @@
+"""Which file of csrc/backends/cpu holds a kernel: what a generated program names to have it linked."""
+
+from __future__ import annotations
+
+ISAS = ("portable", "avx2", "avx512")
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "argreduce": ("argmax", "argmin"),
+    "assert": ("assert",),
+    "conv": ("conv2d", "conv2d_pack", "conv2d_packed"),
+    "conv_grad": ("conv2d_input_grad", "conv2d_filter_grad"),
+    "copy": ("copy",),
+    "cumulate": ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "linear_recurrence"),
+    "elementwise": ("elementwise",),
+    "fill": ("iota", "sizes", "late_sizes", "define_sizes"),
+    "gather": ("gather", "scatter_add"),
+    "matmul": ("matmul", "matmul_pack", "matmul_packed"),
+    "nonzero": ("nonzero",),
+    "norm": ("layer_norm",),
+    "pad": ("pad",),
+    "pool": ("max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad"),
+    "random": ("random_uniform", "random_normal", "random_integers"),
+    "reduce": (
+        "reduce_sum",
+        "reduce_prod",
+        "reduce_mean",
+        "reduce_max",
+        "reduce_min",
+        "reduce_any",
+        "reduce_all",
+    ),
+    "rows": ("put_row",),
+    "scatter": ("gather_elements", "gather_nd", "scatter_elements", "scatter_nd"),
+    "softmax": ("softmax", "log_softmax"),
+    "sort": ("sort", "searchsorted"),
+}
+FAMILY_OF: dict[str, str] = {kernel: family for family, kernels in FAMILIES.items() for kernel in kernels}
