@@ -1,6 +1,6 @@
 """Loads and runs damaged models, in a process of its own whose memory is limited; a line of JSON for each.
 
-python onnx_attempts.py FOLDER FIRST LAST STEP
+python onnx_attempts.py FOLDER SEEDS FIRST LAST STEP
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 import traceback
+from pathlib import Path
 
 import numpy as np
 import onnx_damage
@@ -65,10 +66,10 @@ def attempt(data: bytes, folder: str) -> str:
         return "wrong: " + "\n".join([*lines[-12:]])
 
 
-def main(folder: str, first: int, last: int, step: int) -> None:
-    seeds = {name: model.SerializeToString() for name, model in onnx_seeds.all_seeds().items()}
-    for data in seeds.values():
-        attempt(data, folder)
+def main(folder: str, seeds_folder: str, first: int, last: int, step: int) -> None:
+    seeds = onnx_seeds.read_all(Path(seeds_folder))
+    for name in onnx_seeds.names():
+        attempt(seeds[name], folder)
     limit_memory()
     for number in range(first, last, step):
         label, data = onnx_damage.damaged(seeds, number)
@@ -80,4 +81,4 @@ def main(folder: str, first: int, last: int, step: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:5]))
+    main(*sys.argv[1:3], *map(int, sys.argv[3:6]))

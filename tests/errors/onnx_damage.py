@@ -421,7 +421,8 @@ ASKED: tuple[Callable[[ModelProto, random.Random], ModelProto], ...] = (
 def damaged(seeds: dict[str, bytes], number: int) -> tuple[str, bytes]:
     """The ``number``-th damaged model, and how it came to be. The same number gives the same model."""
     chance = random.Random(number)
-    name = chance.choice(sorted(seeds))
+    own = sorted(onnx_seeds.names())
+    name = chance.choice(own if chance.random() < 0.4 else sorted(seeds))
     way = chance.choice((*BYTES, *FIELDS, *ASKED))
     label = f"{number}: {way.__name__} {name}"
     if way in BYTES:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
@@ -174,10 +177,40 @@ def kept_in_kinds() -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
+BUILT = {"functions": with_functions, "old": old, "kinds": kept_in_kinds}
+
+
+def names() -> list[str]:
+    """Of the models of this page."""
+    return [*TEXTS, *BUILT]
+
+
 def all_seeds() -> dict[str, ModelProto]:
-    """By name."""
+    """The models of this page by name."""
     seeds = {name: parser.parse_model(f"{HEAD} {text}") for name, text in TEXTS.items()}
-    return {**seeds, "functions": with_functions(), "old": old(), "kinds": kept_in_kinds()}
+    return {**seeds, **{name: build() for name, build in BUILT.items()}}
+
+
+LARGEST = 20_000
+"""Bytes of the standard's models that are damaged too; larger ones hold data only."""
+
+
+def write_standard(folder: Path) -> None:
+    """The models of the standard's tests of nodes, which are made when they are asked for: a file each."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = load_model_tests(kind="node")
+    for case in cases:
+        if case.model is not None and case.model.ByteSize() <= LARGEST:
+            (folder / case.name).write_bytes(case.model.SerializeToString())
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    """The models in the files of ``folder``, and those of this page."""
+    standard = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {**standard, **{name: model.SerializeToString() for name, model in all_seeds().items()}}
 
 
 def write_beside(folder: str) -> None:

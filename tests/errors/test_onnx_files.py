@@ -38,7 +38,13 @@ class Attempts:
         package = str(Path(pf.__file__).parents[1])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, str(ATTEMPTS.parent)])}
         environment.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-        words = [sys.executable, str(ATTEMPTS), str(folder), str(first), str(last), str(step)]
+        words = [
+            sys.executable,
+            str(ATTEMPTS),
+            str(folder),
+            str(folder.parent / "seeds"),
+            *map(str, (first, last, step)),
+        ]
         self.process = subprocess.Popen(
             words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
         )
@@ -116,6 +122,11 @@ def test_sound_models_run(folder):
 
 
 def test_damaged_models_give_errors(folder):
+    import onnx_seeds
+
+    seeds = folder.parent / "seeds"
+    seeds.mkdir()
+    onnx_seeds.write_standard(seeds)
     with ThreadPoolExecutor(WORKERS) as pool:
         parts = pool.map(lambda first: try_all(folder, first, CASES, WORKERS), range(WORKERS))
     results = [result for part in parts for result in part]
