@@ -45,6 +45,18 @@ from pyflow.dtypes import (
     variant,
 )
 from pyflow.dtypes import bool_ as bool
+from pyflow.eager import (
+    GradientTape,
+    Tensor,
+    detect_anomaly,
+    enable_grad,
+    from_dlpack,
+    from_numpy,
+    grad,
+    is_grad_enabled,
+    no_grad,
+    tensor,
+)
 from pyflow.flow import cond, map, scan, sequence_map, switch_case, while_loop
 from pyflow.flow.alignment import ctc_loss
 from pyflow.flow.recurrent import gru, lstm, rnn
@@ -121,6 +133,8 @@ from pyflow.runtime.saved_graph import load_graph
 from pyflow.runtime.session import InteractiveSession, Session
 from pyflow.runtime.state import State
 
+eager.install(globals(), ops.NAMES, (fft, linalg, strings))
+
 __version__ = "0.1.0"
 
 
@@ -137,6 +151,7 @@ __all__ = [
     "DType",
     "Dim",
     "Facts",
+    "GradientTape",
     "Graph",
     "InteractiveSession",
     "Node",
@@ -145,9 +160,11 @@ __all__ = [
     "Session",
     "SessionConfig",
     "State",
+    "Tensor",
     "TensorType",
     "Value",
     "Variable",
+    "aot",
     "bfloat16",
     "bool",
     "bool_",
@@ -157,9 +174,11 @@ __all__ = [
     "constant",
     "control_dependencies",
     "ctc_loss",
-    "aot",
     "data",
     "define",
+    "detect_anomaly",
+    "eager",
+    "enable_grad",
     "errors",
     "fft",
     "float4_e2m1fn",
@@ -171,10 +190,13 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "from_dlpack",
+    "from_numpy",
     "get_default_graph",
     "get_include",
     "global_variables",
     "global_variables_initializer",
+    "grad",
     "gradients",
     "group",
     "gru",
@@ -184,6 +206,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "is_grad_enabled",
     "linalg",
     "list_backends",
     "load_backend",
@@ -191,6 +214,7 @@ __all__ = [
     "lstm",
     "map",
     "name_scope",
+    "no_grad",
     "no_op",
     "optim",
     "parse_graph",
@@ -204,6 +228,7 @@ __all__ = [
     "string",
     "strings",
     "switch_case",
+    "tensor",
     "train",
     "trainable_variables",
     "uint2",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pyflow import dims
 from pyflow.aot.bodies import Bodies, mentions, size_functions, view_sizes, wrapped
 from pyflow.aot.header import entry_parameters
-from pyflow.aot.program import Argument, Function, Program
+from pyflow.aot.program import Function, Program, room_of
 from pyflow.aot.sizes import Names, Sizes
 from pyflow.aot.tables import (
     array,
@@ -273,7 +272,7 @@ def _extents(program: Program, function: Function) -> list[str]:
     rows = []
     for kind, arguments in (("input", function.inputs), ("output", function.outputs)):
         for argument in arguments:
-            elements = function.sizes.text(_elements(program, argument))
+            elements = function.sizes.text(room_of(argument, program.bounds))
             buffer = argument.port.view.buffer if argument.direct else -1
             dtype = f"PF_DTYPE_{argument.port.view.dtype.name}"
             rows.append(f'run.{kind}({buffer}, "{argument.name}", {argument.name}, {elements}, {dtype})')
@@ -283,12 +282,6 @@ def _extents(program: Program, function: Function) -> list[str]:
 def _without_data(call: str) -> str:
     head, name, _, rest = call.split(", ", 3)
     return f"{head}, {name}, nullptr, {rest}"
-
-
-def _elements(program: Program, argument: Argument) -> dims.Size:
-    size = dims.product(argument.port.view.dims)
-    late = {s.name: program.bounds.get(s.name, s.max) for s in dims.symbols_of(size) if s.late}
-    return dims.substitute(size, {name: bound for name, bound in late.items() if bound is not None})
 
 
 def _results(program: Program, function: Function, bodies: Bodies) -> list[str]:

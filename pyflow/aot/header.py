@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyflow import dims
-from pyflow.aot.program import Argument, Function, Program, Variable
+from pyflow.aot.program import Argument, Function, Program, Variable, room_of
 from pyflow.aot.weights import Weights
 from pyflow.dtypes import DType
 
@@ -96,7 +95,7 @@ def _entry(program: Program, function: Function) -> list[str]:
             lines.append(f" *   {kind} {argument.name}{known}: {shown(argument)}{origin}".replace("*/", "* /"))
     for argument in function.outputs:
         if argument.late:
-            room = dims.product(dims.upper(size) for size in argument.port.view.dims)
+            room = room_of(argument, program.bounds)
             lines.append(f" *   {argument.name} has room for {room} elements; {argument.name}_dims gets its dims")
     if function.entry.commits:
         written = sorted({program.plan.buffers[c.variable].name for c in function.entry.commits})

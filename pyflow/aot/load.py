@@ -183,7 +183,7 @@ class LoadedEntry:
         self.outputs = [port["name"] for port in row["outputs"]]
         symbols = {size["name"]: dims.Dim(size["name"]) for size in row["sizes"]}
         self._dims = [[_size(text, symbols) for text in port["dims"]] for port in row["inputs"]]
-        self._results = [[_size(text, symbols) for text in port["dims"]] for port in row["outputs"]]
+        self._results = [[_size(text, symbols) for text in port.get("room", port["dims"])] for port in row["outputs"]]
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         results = self.run(self._in_order(arrays, named))
@@ -209,7 +209,7 @@ class LoadedEntry:
         outputs, arguments = [], []
         for port, shape in zip(self.row["outputs"], self._results, strict=True):
             dtype = dtypes.as_dtype(port["dtype"])
-            room = [dims.evaluate(dims.upper(size), sizes) for size in shape]
+            room = [dims.evaluate(size, sizes) for size in shape]
             outputs.append(np.empty(room, dtype.numpy))
             arguments.append(artefact.pointer(outputs[-1], f"{c_type(dtype)}*"))
             if port.get("late"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyflow.aot.header import ABI
-from pyflow.aot.program import Argument, Function, Program
+from pyflow.aot.program import Argument, Function, Program, most
 from pyflow.aot.weights import Weights
 
 VERSION = 1
@@ -33,12 +33,12 @@ def manifest(program: Program, weights: Weights, embedded: bool) -> dict[str, An
         },
         "plan": hashlib.sha256(program.plan.to_bytes()).hexdigest(),
         "numerics": program.plan.numerics,
-        "entries": [_entry(function) for function in program.functions],
+        "entries": [_entry(program, function) for function in program.functions],
         "variables": [{"name": v.name, "dtype": str(v.dtype), "dims": list(v.dims)} for v in program.variables],
     }
 
 
-def _entry(function: Function) -> dict[str, Any]:
+def _entry(program: Program, function: Function) -> dict[str, Any]:
     return {
         "name": function.entry.name,
         "function": function.name,
@@ -50,12 +50,12 @@ def _entry(function: Function) -> dict[str, Any]:
             {"size": s.symbol, "input": s.input, "axis": s.axis, "scale": s.scale, "shift": s.shift}
             for s in function.entry.solves
         ],
-        "inputs": [_port(argument) for argument in function.inputs],
-        "outputs": [_port(argument) for argument in function.outputs],
+        "inputs": [_port(program, argument) for argument in function.inputs],
+        "outputs": [_port(program, argument) for argument in function.outputs],
     }
 
 
-def _port(argument: Argument) -> dict[str, Any]:
+def _port(program: Program, argument: Argument) -> dict[str, Any]:
     view = argument.port.view
     row = {
         "name": argument.port.name,
@@ -63,7 +63,10 @@ def _port(argument: Argument) -> dict[str, Any]:
         "dims": [size if isinstance(size, int) else str(size) for size in view.dims],
         "origin": argument.origin,
     }
-    return {**row, "late": True} if argument.late else row
+    if not argument.late:
+        return row
+    room = [most(size, program.bounds) for size in view.dims]
+    return {**row, "late": True, "room": [size if isinstance(size, int) else str(size) for size in room]}
 
 
 _CMAKE = """\

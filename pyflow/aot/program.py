@@ -153,11 +153,20 @@ def bound_of(symbol: Symbol, bounds: Mapping[str, Size]) -> Size | None:
     return bounds.get(symbol.name, symbol.max)
 
 
-def elements_of(plan: Plan, buffer: int, bounds: Mapping[str, Size]) -> Size:
-    """The most elements that a buffer holds."""
-    size = plan.buffers[buffer].elements
+def most(size: Size, bounds: Mapping[str, Size]) -> Size:
+    """``size`` where every late size is as large as it may be."""
     late = {s.name: bound_of(s, bounds) for s in dims.symbols_of(size) if s.late}
     return dims.substitute(size, {name: bound for name, bound in late.items() if bound is not None})
+
+
+def elements_of(plan: Plan, buffer: int, bounds: Mapping[str, Size]) -> Size:
+    """The most elements that a buffer holds."""
+    return most(plan.buffers[buffer].elements, bounds)
+
+
+def room_of(argument: Argument, bounds: Mapping[str, Size]) -> Size:
+    """The most elements that an input or output has."""
+    return dims.product(most(size, bounds) for size in argument.port.view.dims)
 
 
 def all_steps(plan: Plan) -> Iterator[Step]:

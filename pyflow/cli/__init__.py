@@ -7,6 +7,7 @@ import sys
 import click
 
 from pyflow.cli.bench import bench
+from pyflow.cli.compile import compile_model
 from pyflow.cli.config import config
 from pyflow.cli.demo import demo
 from pyflow.cli.doctor import doctor
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (bench, config, demo, doctor, inspect, run, verify):
+for command in (bench, compile_model, config, demo, doctor, inspect, run, verify):
     main.add_command(command)
