@@ -13,6 +13,7 @@ import numpy as np
 
 from pyflow.aot import build
 from pyflow.aot.emit import source
+from pyflow.aot.example import record
 from pyflow.aot.package import write_package
 from pyflow.aot.program import Program, Variable, checked_name, describe
 from pyflow.aot.weights import Weights, pack
@@ -91,7 +92,8 @@ def compile(
         _write_text(program, packed, embedded, work)
         if emit != "source":
             _build(program, packed, embedded, work, emit)
-        write_package(program, packed, embedded, work, emit, session)
+        golden = record(program, session, entries)
+        write_package(program, packed, embedded, work, emit, golden)
         made = sorted(path.relative_to(work) for path in work.rglob("*") if path.is_file())
         for path in made:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

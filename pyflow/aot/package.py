@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pyflow.aot import example
+from pyflow.aot.example import Golden
 from pyflow.aot.header import ABI
 from pyflow.aot.program import Argument, Function, Program, most
 from pyflow.aot.weights import Weights
@@ -14,11 +16,14 @@ from pyflow.aot.weights import Weights
 VERSION = 1
 
 
-def write_package(program: Program, weights: Weights, embedded: bool, folder: Path, emit: str, session: Any) -> None:
-    (folder / f"{program.name}.json").write_text(json.dumps(manifest(program, weights, embedded), indent=2) + "\n")
+def write_package(program: Program, weights: Weights, embedded: bool, folder: Path, emit: str, golden: Golden) -> None:
+    name = program.name
+    (folder / f"{name}.json").write_text(json.dumps(manifest(program, weights, embedded), indent=2) + "\n")
+    (folder / f"{name}_golden.bin").write_bytes(golden.data)
+    (folder / f"{name}_example.cpp").write_text(example.text(program, golden, embedded, bool(weights.data)))
     if emit == "cmake":
-        (folder / f"{program.name}Config.cmake").write_text(_CMAKE.replace("@NAME@", program.name))
-        (folder / f"{program.name}.pc").write_text(_PKG_CONFIG.replace("@NAME@", program.name))
+        (folder / f"{name}Config.cmake").write_text(_CMAKE.replace("@NAME@", name))
+        (folder / f"{name}.pc").write_text(_PKG_CONFIG.replace("@NAME@", name))
 
 
 def manifest(program: Program, weights: Weights, embedded: bool) -> dict[str, Any]:
