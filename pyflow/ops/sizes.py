@@ -54,6 +54,10 @@ def as_sizes(given: Any, low: int = 0) -> tuple[Size, ...]:
     return tuple(as_size(entry, low) for entry in entries)
 
 
+MOST_SIZES = 1 << 12
+"""A longer value holds something else."""
+
+
 def held_sizes(value: Value, low: int = 0) -> Any:
     """What an integer value holds: a size if it is 0-d, else a tuple of sizes; what is not known while the graph is
     built becomes late sizes of at least ``low``."""
@@ -63,6 +67,8 @@ def held_sizes(value: Value, low: int = 0) -> Any:
         raise TypeError(f"expected integers as sizes, got {value.name}: {value.type}")
     if value.ndim > 1 or not all(isinstance(size, int) for size in value.dims):
         raise TypeError(f"expected at most one axis of known length for sizes, got {value.name}: {value.type}")
+    if value.ndim and value.dims[0] > MOST_SIZES:  # type: ignore[operator]
+        raise TypeError(f"expected at most {MOST_SIZES} sizes, got {value.name}: {value.type}")
     node = value.node
     if node.op.name == "concat":
         return tuple(entry for part in node.inputs for entry in held_sizes(part, low))

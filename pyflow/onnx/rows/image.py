@@ -13,7 +13,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
-from pyflow.onnx.rows.shapes import size_value
+from pyflow.onnx.rows.shapes import length_of, size_value
 from pyflow.onnx.table import onnx_op
 from pyflow.ops.common import normalise_axis
 
@@ -96,9 +96,7 @@ def affine_grid(node: OnnxNode, theta: Value, size: Value) -> Value:
 
 @onnx_op("Col2Im", since=18)
 def col2im(node: OnnxNode, x: Value, image: Value, block: Value) -> Value:
-    count = x.ndim if block.ndim != 1 else block.dims[0]
-    if not isinstance(count, int):
-        raise InvalidArgumentError(f"expected a 1-d block_shape of known length, got {block.type}")
+    count = length_of(block)
     pads = node.get("pads") or [0] * (2 * count)
     steps, gaps = (node.get(name) or [1] * count for name in ("strides", "dilations"))
     known = node.content(block)

@@ -16,14 +16,14 @@ from pyflow.onnx.node import OnnxNode, present
 from pyflow.onnx.table import onnx_op
 from pyflow.opdef import call
 from pyflow.ops.common import normalise_axis
+from pyflow.ops.sizes import MOST_SIZES
 
 
 @onnx_op("Reshape", since=5)
 def reshape(node: OnnxNode, x: Value, shape: Value) -> Value:
     """0 stands for x's own size there, unless ``allowzero``."""
     keep = not node.get("allowzero", 0)
-    if shape.ndim != 1 or not isinstance(shape.dims[0], int):
-        raise InvalidArgumentError(f"expected a 1-d shape of known length, got {shape.type}")
+    count = length_of(shape)
     content = node.content(shape)
     if content is not None:
         if keep and any(size == 0 and i >= x.ndim for i, size in enumerate(content)):
@@ -31,7 +31,7 @@ def reshape(node: OnnxNode, x: Value, shape: Value) -> Value:
         return pf.reshape(x, [x.dims[i] if keep and size == 0 else size for i, size in enumerate(content)])
     wanted = pf.cast(shape, pf.int64)
     if keep:
-        own = [x.dims[i] if i < x.ndim else 0 for i in range(shape.dims[0])]
+        own = [x.dims[i] if i < x.ndim else 0 for i in range(count)]
         wanted = pf.where(pf.equal(wanted, 0), pf.stack([size_value(size) for size in own]), wanted)
     open_ = pf.equal(wanted, -1)
     rest = pf.prod(pf.where(open_, 1, wanted))
@@ -67,14 +67,17 @@ def squeeze_1(node: OnnxNode, x: Value) -> Value:
 def squeeze(node: OnnxNode, x: Value, axes: Value | None = None) -> Value:
     if axes is None or node.content(axes) is not None:
         return _squeezed(x, node.ints(axes, "the input 'axes'"))
-    count = _length(axes)
+    count = length_of(axes)
     kept = pf.reshape(pf.nonzero(pf.logical_not(named(axes, x.ndim))), [x.ndim - count])
     return pf.reshape(x, node.sizes(pf.gather(pf.shape(x), kept)))
 
 
-def _length(value: Value) -> int:
+def length_of(value: Value) -> int:
+    """How many entries a 1-d value has, which must be known and not beyond what sizes or axes may be."""
     if value.ndim != 1 or not isinstance(value.dims[0], int):
         raise UnimplementedError(f"expected a 1-d value of known length, got {value.type}")
+    if value.dims[0] > MOST_SIZES:
+        raise InvalidArgumentError(f"expected at most {MOST_SIZES} entries, got {value.type}")
     return value.dims[0]
 
 
@@ -113,7 +116,7 @@ def unsqueeze_1(node: OnnxNode, x: Value) -> Value:
 def unsqueeze(node: OnnxNode, x: Value, axes: Value) -> Value:
     if node.content(axes) is not None:
         return pf.expand_dims(x, node.ints(axes, "the input 'axes'"))
-    ndim = x.ndim + _length(axes)
+    ndim = x.ndim + length_of(axes)
     new = named(axes, ndim)
     order = pf.arange(ndim)
     earlier = pf.less(pf.expand_dims(order, 0), pf.expand_dims(order, 1))
@@ -174,7 +177,7 @@ def _slice_at_run_time(
     node: OnnxNode, x: Value, starts: Value, ends: Value, axes: Value | None, steps: Value | None
 ) -> Value:
     """Along axes or with steps that a run tells: every axis is gathered."""
-    count = _length(starts)
+    count = length_of(starts)
     over = pf.arange(count) if axes is None else axes
     sizes = pf.shape(x)
     step = placed(pf.broadcast_to(1, [count]) if steps is None else steps, over, x.ndim, pf.constant(1))
@@ -201,9 +204,7 @@ def _entries(node: OnnxNode, value: Value) -> list[Any]:
     content = node.content(value)
     if content is not None:
         return list(content)
-    if value.ndim != 1 or not isinstance(value.dims[0], int):
-        raise InvalidArgumentError(f"expected a 1-d value of known length, got {value.type}")
-    return [pf.cast(value[i], pf.int64) for i in range(value.dims[0])]
+    return [pf.cast(value[i], pf.int64) for i in range(length_of(value))]
 
 
 def _slice(
@@ -275,7 +276,7 @@ def pad_2(node: OnnxNode, x: Value) -> Value:
 def pad(node: OnnxNode, x: Value, pads: Value, value: Value | None = None, axes: Value | None = None) -> Value:
     number = 0 if value is None else pf.reshape(value, [])
     if axes is not None and node.content(axes) is None:
-        half = _length(axes)
+        half = length_of(axes)
         sides = (pads[:half], pads[half:])
         pads = pf.concat([placed(side, axes, x.ndim, pf.constant(0)) for side in sides])
         axes = None
