@@ -77,11 +77,17 @@ def test_one_name_with_two_ranges(graph, fails):
         pf.placeholder(pf.float32, (pf.Dim("batch", max=32),))
 
 
-def test_unknown_dtype_and_dtype_without_kernels(graph, fails):
+def test_unknown_dtype_and_dtype_that_an_op_does_not_take(graph, fails):
     with pytest.raises(TypeError, match="float33"):
         pf.placeholder("float33", (1,))
-    with fails(errors.DTypeError, TypeError, "complex64", HERE):
-        pf.placeholder(pf.complex64, (1,))
+    z = pf.placeholder(pf.complex64, (1,))
+    with fails(errors.DTypeError, TypeError, "[less]", "complex64", HERE):
+        pf.less(z, 1)
+    text = pf.placeholder(pf.string, (1,))
+    with fails(errors.DTypeError, TypeError, "[exp]", "string", HERE):
+        pf.exp(text)
+    with fails(errors.DTypeError, TypeError, "[add]", "float8_e4m3fn", HERE):
+        pf.placeholder(pf.float8_e4m3fn, (1,)) + 1
 
 
 def test_constant_of_what_is_no_number(graph, fails):
