@@ -16,8 +16,6 @@ from pyflow.onnx.tensors import dtype_of
 from pyflow.ops.common import constant_array
 from pyflow.ops.sizes import as_sizes
 
-REQUIRED = object()
-
 
 @dataclass
 class OnnxNode:
@@ -100,15 +98,6 @@ class OnnxNode:
         """The integers of a constant input."""
         array = self.constant(value, what)
         return None if array is None else [int(entry) for entry in np.ravel(array)]
-
-    def scalar(self, value: Value | None, what: str, default: Any = None) -> Any:
-        """The one element of a constant input, as a Python number."""
-        array = self.constant(value, what)
-        if array is None:
-            return default
-        if array.size != 1:
-            raise InvalidArgumentError(f"{what} must be one number, got {value.type}")  # type: ignore[union-attr]
-        return array.reshape(()).item()
 
 
 def _no_body(name: str) -> Any:
