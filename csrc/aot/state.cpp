@@ -131,7 +131,7 @@ int32_t find_variable(const Model& model, const State* state, const char* name, 
   for (int32_t index = 0; name != nullptr && index < model.nvariables; ++index)
     if (strcmp(model.variables[index].name, name) == 0) return index;
   fail(report, PF_NOT_FOUND, "%s has no variable '%s'; its header lists them", model.name,
-       name == nullptr ? "(null)" : name);
+       name == nullptr ? "NULL" : name);
   return -1;
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyflow.aot.compile import Artefact, compile
+from pyflow.aot.compiler import Artefact, compile
 
 __all__ = ["Artefact", "compile", "load"]
 
 
 def load(path: Any) -> Any:
     """The artefact at ``path`` (its manifest, folder or shared library) as callables; needs cffi."""
-    from pyflow.aot.load import load as implementation
+    from pyflow.aot.loaded import load as implementation
 
     return implementation(path)

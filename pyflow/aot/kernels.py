@@ -11,7 +11,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "copy": ("copy",),
     "cumulate": ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "linear_recurrence"),
     "elementwise": ("elementwise",),
-    "fill": ("iota", "sizes", "late_sizes", "define_sizes"),
+    "fill": ("iota", "sizes", "late_sizes", "define_sizes", "check_sizes"),
     "gather": ("gather", "scatter_add"),
     "matmul": ("matmul", "matmul_pack", "matmul_packed"),
     "nonzero": ("nonzero",),

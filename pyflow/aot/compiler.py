@@ -46,7 +46,7 @@ class Artefact:
 
     def load(self) -> Any:
         """The artefact as callables, as :func:`load` gives them."""
-        from pyflow.aot.load import load
+        from pyflow.aot.loaded import load
 
         return load(self.manifest)
 
