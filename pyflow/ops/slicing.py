@@ -14,6 +14,8 @@ from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import EVERY, FUNCTIONS, INTS, TensorType, call, define
+from pyflow.ops.common import ndim_of
+from pyflow.ops.picking import masks_as_places, pick
 from pyflow.ops.shape import expand_dims, filled, flip, reshape, squeeze
 from pyflow.ops.sizes import SHAPE, Check, as_size, at_most_check, differ, late_of, once, text_of
 from pyflow.ops.sizes import sizes as size_value
@@ -193,12 +195,9 @@ def _is_bool(entry: Any) -> bool:
 def _expanded(key: Any, ndim: int, shown: str) -> list[Any]:
     """One entry per axis, and one per new axis; an ellipsis becomes full slices."""
     entries = list(key) if isinstance(key, tuple) else [key]
-    if any(_is_bool(entry) for entry in entries):
-        raise _failure(
-            f"a mask is no index of {shown}: the result's size would depend on data",
-            "use pf.where(mask, x, other), or pf.gather(x, pf.nonzero(mask)[0])",
-        )
-    used = sum(entry is not None and entry is not Ellipsis for entry in entries)
+    used = sum(
+        max(ndim_of(entry), 1) if _is_bool(entry) else entry is not None and entry is not Ellipsis for entry in entries
+    )
     if sum(entry is Ellipsis for entry in entries) > 1:
         raise _failure("an index has more than one ellipsis")
     if used > ndim:
@@ -208,34 +207,35 @@ def _expanded(key: Any, ndim: int, shown: str) -> list[Any]:
     return entries
 
 
-def _place_of_array(entries: Sequence[Any]) -> int | None:
-    """Which entry is an integer array; NumPy moves its axes elsewhere if integers stand apart from it."""
-    basic = (type(None), builtins.slice)
-    arrays = [i for i, entry in enumerate(entries) if not isinstance(entry, basic) and not _is_integer(entry)]
-    if not arrays:
-        return None
-    if len(arrays) > 1:
-        what = f"expected at most one array of indices, got {len(arrays)}"
-        raise _failure(what, "index one axis at a time, or use pf.gather")
-    advanced = [i for i, e in enumerate(entries) if i == arrays[0] or (e is not None and _is_integer(e))]
-    if advanced[-1] - advanced[0] >= len(advanced):
-        raise _failure("an array of indices and an int stand apart", "index in two steps: x[...][...]")
-    return arrays[0]
+def _advanced(entries: Sequence[Any]) -> list[int]:
+    """Where arrays of integers stand, and the ints that count as such beside them; [] without arrays."""
+    integers = [_is_integer(entry) for entry in entries]
+    arrays = [
+        i for i, entry in enumerate(entries) if not isinstance(entry, (type(None), builtins.slice)) and not integers[i]
+    ]
+    return [i for i in range(len(entries)) if i in arrays or integers[i]] if arrays else []
 
 
 def getitem(x: Any, key: Any, name: str | None = None) -> Value:
-    """``x[key]``: NumPy's basic indexing, and at most one array of integers.
+    """``x[key]``, as NumPy indexes.
 
     ``key``: ints, slices with any step, None, Ellipsis, or a tuple of them; bounds may be Dims (counted from the
     start) and 0-d integer values; where sizes are not known slices are clamped when they are.
-    An integer value, array or list picks elements along its axis (:func:`pyflow.gather`). Raises OutOfRangeError for
-    an int outside its axis, InvalidArgumentError for a bool mask and for a slice's step 0.
+    An integer value, array or list picks elements along its axis (:func:`pyflow.gather`); several broadcast together.
+    A bool mask picks where it is True; the run finds out how many (:func:`pyflow.nonzero`). Raises OutOfRangeError for
+    an int outside its axis, InvalidArgumentError for a slice's step 0.
     """
     operand = x if hasattr(x, "shape") and hasattr(x, "dtype") and not hasattr(x, "__pyflow_value__") else convert(x)
     sizes = tuple(operand.shape)
     shown = f"x: {operand.dtype}{text_of(sizes)}"
     entries = _expanded(key, len(sizes), shown)
-    array_at = _place_of_array(entries)
+    if any(_is_bool(entry) for entry in entries):
+        entries = masks_as_places(entries, operand, _is_bool)
+    advanced = _advanced(entries)
+    arrays = [i for i in advanced if not _is_integer(entries[i])]
+    if len(arrays) > 1 or (advanced and advanced[-1] - advanced[0] >= len(advanced)):
+        return pick(operand, entries, advanced, name)
+    array_at = arrays[0] if arrays else None
     starts: list[Size] = []
     counts: list[Size] = []
     steps: list[int] = []

@@ -177,7 +177,7 @@ def _sunk(region: Region) -> Region:
         reads.setdefault(node.inputs[0], set()).add("")
         wanted[node] = reads
     for node in reversed(nodes):
-        movable = node.inputs and not node.op.effect and not node.op.host and node.op.flow is None
+        movable = node.inputs and not node.op.effect and node.op.flow is None
         if not movable or node.defines or any(value in roots for value in node.outputs):
             continue
         places: set[tuple[Node, str]] = set()

@@ -26,6 +26,36 @@ def _positive(x: Any) -> Any:
     return x[call("nonzero", x > 0)[0]]
 
 
+def _by(label: str, key: Any, *shape: int, gradient: bool = True) -> Case:
+    """``x[key]``; ``key`` may be a function of ``x``."""
+
+    def indexed(x: Any) -> Any:
+        return x[key(x)] if callable(key) else x[key]
+
+    inputs = (normal(*shape, dtype=F64),)
+    return Case(indexed, inputs, expected=indexed, gradient=gradient, label=f"x[{label}]")
+
+
+PAIR, COLUMN, WHOLE = np.array([0, -2]), np.array([[1], [-1], [0]]), slice(None)
+BY_ARRAYS = [
+    _by("arrays", (PAIR, [1, 1]), 3, 4),
+    _by("broadcast", (PAIR, COLUMN), 3, 4),
+    _by("first two", (PAIR, PAIR), 3, 4, 5),
+    _by("last two", (WHOLE, PAIR, COLUMN), 3, 4, 5),
+    _by("apart", (PAIR, WHOLE, PAIR), 3, 4, 5),
+    _by("int apart", (0, WHOLE, PAIR), 3, 4, 5),
+    _by("new axis between", (PAIR, None, PAIR), 3, 4, 5),
+    _by("new axis before", (WHOLE, None, PAIR, PAIR), 3, 4, 5),
+    _by("reversed", (slice(None, None, -1), COLUMN, PAIR), 3, 4, 5),
+    _by("mask", lambda x: x > 0, 3, 5, gradient=False),
+    _by("mask of rows", lambda x: x[:, 1] > 0, 7, 5, gradient=False),
+    _by("mask of columns", lambda x: (WHOLE, x[0] > 0), 3, 5, gradient=False),
+    _by("mask and slice", lambda x: (x[:, :, 0] > 0, slice(1, None, 2)), 3, 4, 5, gradient=False),
+    _by("mask apart", lambda x: (x[:, 0, 0] > 0, WHOLE, [1]), 3, 4, 5, gradient=False),
+    _by("mask of nothing", np.zeros(3, np.bool_), 3, 5),
+]
+
+
 def _from_one(x: Any) -> Any:
     return arange(1, x.shape[0] + 1)
 
@@ -94,4 +124,5 @@ CASES = [
     Case(_made(0.5, 2.0, 0.25), (), {}, lambda **_: np.arange(0.5, 2.0, 0.25), dtype=np.float32, label="arange floats"),
     Case(_from_one, (normal(4),), expected=lambda x: np.arange(1, 5)),
     Case(_positive, (normal(9, dtype=F64),), expected=lambda x: x[x > 0], gradient=False),
+    *BY_ARRAYS,
 ]
