@@ -12,7 +12,7 @@ except ImportError as _error:
         "run Python from another folder, or build in place with: pip install -e ."
     ) from _error
 
-from pyflow import aot, data, errors, ops, optim, train
+from pyflow import aot, data, eager, errors, ops, optim, train
 from pyflow.dims import Dim
 from pyflow.dtypes import (
     DType,

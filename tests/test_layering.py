@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "container": DECLARE,
     "runtime": PASSES | {"_core", "container", "entries", "passes"},
     "flow": GRAPH | {"gradients", "ops", "region", "rewrite"},
+    "eager": GRAPH | {"gradients", "ops", "runtime"},
     "optim": GRAPH | {"gradients", "ops"},
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"errors"},
     "pyflow": GRAPH
-    | {"_core", "aot", "data", "flow", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
+    | {"_core", "aot", "data", "eager", "flow", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
 }
 # Inside a function, when it is called: a convenience of a lower room that an upper one implements.
 LATE: dict[tuple[str, str], str] = {

@@ -49,41 +49,43 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
     float32 and ints int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is
     neither numeric nor text, or a dtype that does not hold the value.
     """
-    try:
-        array = np.array(value, order="C")
-        if is_text(array):
-            array = strings(value)
-    except DTypeError as error:
-        raise DTypeError(message("constant", f"expected numbers or text: {error}", user_origin())) from None
-    except ValueError as error:
-        raise InvalidArgumentError(
-            message("constant", str(error), user_origin(), "give rows of equal length")
-        ) from None
-    wanted = dtypes.as_dtype(dtype) if dtype is not None else None
-    if not dtypes.is_known(array.dtype):
-        raise DTypeError(
-            message("constant", f"expected numbers, got {type(value).__name__} of {array.dtype}", user_origin())
-        )
-    if wanted is None and not isinstance(value, (np.ndarray, np.generic)):
-        wanted = {"f": dtypes.float32, "i": dtypes.int64, "u": dtypes.int64, "c": dtypes.complex64}.get(
-            array.dtype.kind
-        )
-    if wanted is not None and array.dtype != wanted.numpy:
-        array = _in_dtype(array, wanted)
+    array = array_of(value, dtype, "constant")
     array.setflags(write=False)
     result: Value = _constant(Constant(array), name=name)
     return result
 
 
-def _in_dtype(array: np.ndarray, dtype: DType) -> np.ndarray:
+def array_of(value: Any, dtype: Any, op: str) -> np.ndarray:
+    """``value`` as a new array of ``dtype``, or of what users mean by it; errors are those of ``op``."""
+    try:
+        array = np.array(value, order="C")
+        if is_text(array):
+            array = strings(value)
+    except DTypeError as error:
+        raise DTypeError(message(op, f"expected numbers or text: {error}", user_origin())) from None
+    except ValueError as error:
+        raise InvalidArgumentError(message(op, str(error), user_origin(), "give rows of equal length")) from None
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else None
+    if not dtypes.is_known(array.dtype):
+        raise DTypeError(message(op, f"expected numbers, got {type(value).__name__} of {array.dtype}", user_origin()))
+    if wanted is None and not isinstance(value, (np.ndarray, np.generic)):
+        wanted = {"f": dtypes.float32, "i": dtypes.int64, "u": dtypes.int64, "c": dtypes.complex64}.get(
+            array.dtype.kind
+        )
+    if wanted is not None and array.dtype != wanted.numpy:
+        array = _in_dtype(array, wanted, op)
+    return array
+
+
+def _in_dtype(array: np.ndarray, dtype: DType, op: str) -> np.ndarray:
     have = dtypes.as_dtype(array.dtype)
     if (have.is_floating and dtype.is_integer) or (have.kind == "c" and dtype.kind in "fiu"):
         raise DTypeError(
-            message("constant", f"{array.dtype} data does not fit {dtype} without loss", user_origin(), "use pf.cast")
+            message(op, f"{array.dtype} data does not fit {dtype} without loss", user_origin(), "use pf.cast")
         )
     cast = dtypes.converted(array, dtype)
     if dtype.is_integer and not np.array_equal(cast, array):
-        raise DTypeError(message("constant", f"the data does not fit {dtype}", user_origin(), "use a wider dtype"))
+        raise DTypeError(message(op, f"the data does not fit {dtype}", user_origin(), "use a wider dtype"))
     return cast
 
 

@@ -1,0 +1,284 @@
+"""Reverse mode over records: from the newest call to the oldest, each when all that follows it is done."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from pyflow.eager.tape import Edge, Record, _Setting, enable_grad, mode
+from pyflow.eager.tensor import Tensor, tensor
+from pyflow.errors import DTypeError, FailedPreconditionError, InvalidArgumentError, message, user_origin
+from pyflow.opdef import call
+
+
+class _Walk:
+    """One backward. Gradients of leaves are in ``leaves``, those of ``wanted`` that are no leaves in ``found``."""
+
+    def __init__(self, retain: bool, wanted: Sequence[Tensor] = ()) -> None:
+        self._retain = retain
+        self.leaves: dict[int, tuple[Tensor, Tensor]] = {}
+        self.found: dict[tuple[int, int], Tensor] = {}
+        self._ends = {(id(t._record), t._index) for t in wanted if t._record is not None}
+        self._flowing: dict[Record, list[Tensor | None]] = {}
+        self._pending: list[tuple[int, Record]] = []
+
+    def arrive(self, edge: Edge, gradient: Tensor) -> None:
+        """``gradient`` flows along ``edge``: it is added to what has come there."""
+        if edge.leaf is not None:
+            known = self.leaves.get(id(edge.leaf))
+            total = gradient if known is None else call("add", known[1], gradient)
+            self.leaves[id(edge.leaf)] = (edge.leaf, total)
+        record = edge.record
+        if record is None:
+            return
+        slots = self._flowing.get(record)
+        if slots is None:
+            slots = self._flowing[record] = [None] * len(record.types)
+            heapq.heappush(self._pending, (-record.number, record))
+        before = slots[edge.index]
+        slots[edge.index] = gradient if before is None else call("add", before, gradient)
+
+    def run(self) -> None:
+        while self._pending:
+            record = heapq.heappop(self._pending)[1]
+            if record.edges is None:
+                what = "backward was run through this call before, and what its gradient reads is gone"
+                raise record.failure(what, "pass retain_graph=True to the first backward")
+            arrived = self._hooked(record, self._flowing.pop(record))
+            parts = record.derivative.vjp(record, arrived)
+            if mode.anomaly:
+                _check_finite(record, parts)
+            for edge, part in zip(record.edges, parts, strict=True):
+                if part is not None and edge.flows:
+                    self.arrive(edge, part)
+            if not self._retain:
+                record.release()
+
+    def _hooked(self, record: Record, arrived: list[Tensor | None]) -> list[Tensor | None]:
+        for index, gradient in enumerate(arrived):
+            if gradient is None:
+                continue
+            if record.hooks is not None:
+                gradient = arrived[index] = run_hooks(record.hooks.get(index, ()), gradient)
+            if (id(record), index) in self._ends:
+                self.found[id(record), index] = gradient
+        return arrived
+
+
+def run_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], gradient: Tensor) -> Tensor:
+    """The gradient after ``hooks``: what they give takes its place, unless it is None."""
+    for hook in tuple(hooks):
+        changed = hook(gradient)
+        gradient = gradient if changed is None else changed
+    return gradient
+
+
+def _check_finite(record: Record, parts: Sequence[Tensor | None]) -> None:
+    for index, part in enumerate(parts):
+        if part is not None and part.dtype.is_inexact and np.isnan(part.numpy().astype(np.complex128)).any():
+            raise record.failure(
+                f"the gradient by input {index}, {record.given[index]}, has a NaN", "look at the values it is made of"
+            )
+
+
+def _seed(op: str, value: Tensor, gradient: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise DTypeError(message(op, f"expected a tensor, got {value!r}", user_origin()))
+    if not value.requires_grad:
+        what = f"{value.type} depends on nothing that requires a gradient"
+        raise FailedPreconditionError(message(op, what, user_origin(), "set x.requires_grad = True before the calls"))
+    if gradient is None:
+        if value.size != 1 or not value.dtype.is_floating:
+            what = f"expected one real number to start from, got {value.type}"
+            raise InvalidArgumentError(message(op, what, user_origin(), "pass gradient=, or reduce it with pf.sum"))
+        return Tensor._of(np.ones(value.shape, value.dtype.numpy), value.dtype)
+    seed = gradient if isinstance(gradient, Tensor) else tensor(gradient, value.dtype)
+    if seed.shape != value.shape or seed.dtype is not value.dtype:
+        raise InvalidArgumentError(message(op, f"expected a gradient {value.type}, got {seed.type}", user_origin()))
+    return seed
+
+
+def _walked(
+    op: str, outputs: Sequence[Any], gradients: Sequence[Any], retain: bool, create: bool, wanted: Sequence[Tensor] = ()
+) -> _Walk:
+    walk = _Walk(retain or create, wanted)
+    with _Setting(recording=create):
+        for value, gradient in zip(outputs, gradients, strict=True):
+            seed = _seed(op, value, gradient)
+            if value._record is None and any(value is each for each in wanted):
+                walk.leaves[id(value)] = (value, seed)
+            else:
+                walk.arrive(Edge(value), seed)
+        walk.run()
+    return walk
+
+
+def backward(value: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Adds the gradient of ``value`` to ``.grad`` of every leaf that it depends on."""
+    walk = _walked("backward", [value], [gradient], retain_graph, create_graph)
+    given: set[int] = {id(gradient)}
+    for leaf, arrived in walk.leaves.values():
+        found = run_hooks(leaf._hooks or (), arrived)
+        if leaf._grad is not None:
+            with _Setting(recording=create_graph):
+                found = call("add", leaf._grad, found)
+        elif id(found) in given or found._array.base is not None:
+            found = Tensor._of(found._array.copy(), found._dtype) if not create_graph else found
+        given.add(id(found))
+        leaf._grad = found
+
+
+def grad_of(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> list[Tensor | None]:
+    """The gradient of ``sum(outputs)`` by each of ``inputs``, tensors that it was computed from; None where it does not
+    depend on one. ``.grad`` stays as it is. create_graph: the result can be differentiated again."""
+    ys = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    xs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    given = list(grad_outputs) if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(ys)
+    if len(given) != len(ys):
+        what = f"{len(ys)} outputs but {len(given)} gradients"
+        raise InvalidArgumentError(message("grad_of", what, user_origin()))
+    for x in xs:
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            shown = x.type if isinstance(x, Tensor) else repr(x)
+            what = f"expected tensors that require a gradient, got {shown}"
+            raise InvalidArgumentError(message("grad_of", what, user_origin(), "set x.requires_grad before the calls"))
+    walk = _walked("grad_of", ys, given, retain_graph, create_graph, xs)
+    found = [
+        walk.leaves.get(id(x), (x, None))[1] if x._record is None else walk.found.get((id(x._record), x._index))
+        for x in xs
+    ]
+    pairs = zip(xs, found, strict=True)
+    return [run_hooks(x._hooks or (), g) if g is not None and x._record is None else g for x, g in pairs]
+
+
+class _Nesting(threading.local):
+    """How many functions made by ``grad`` this thread is in: the gradients of the inner ones are differentiable."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.depth -= 1
+
+
+_nesting = _Nesting()
+
+
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives the gradient of ``function``, which gives one real number, by its arguments ``argnums``.
+
+    Its arguments are taken as tensors of their own, so that what they were computed from gets no gradient; an argument
+    on which the result does not depend has the gradient 0. It can be applied to its own result.
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        recorded = mode.recording
+        create = recorded and _nesting.depth > 0
+        with enable_grad(), _nesting:
+            given = list(args)
+            for number in numbers:
+                source = given[number] if isinstance(given[number], Tensor) else tensor(given[number])
+                create = create or (source.requires_grad and recorded)
+                given[number] = call("identity", source) if source.requires_grad else source.detach()
+                given[number].requires_grad = True
+            sources = [given[number] for number in numbers]
+            found = grad_of(function(*given, **kwargs), sources, create_graph=create)
+        pairs = zip(sources, found, strict=True)
+        shown = [Tensor._of(np.zeros(x.shape, x.dtype.numpy), x.dtype) if g is None else g for x, g in pairs]
+        return shown[0] if isinstance(argnums, int) else tuple(shown)
+
+    return gradient
+
+
+class GradientTape:
+    """Records calls for gradients, as in TensorFlow: what requires a gradient is watched, :meth:`watch` adds others.
+
+    persistent: ``gradient`` may be asked for more than once.
+    """
+
+    def __init__(self, persistent: bool = False) -> None:
+        self._persistent = persistent
+        self._watched: list[Tensor] = []
+        self._setting = enable_grad()
+        self._is_used = False
+
+    def watch(self, tensors: Any) -> None:
+        """Gradients by these floating tensors can be asked for, from here to the end of the block."""
+        for each in tensors if isinstance(tensors, (list, tuple)) else [tensors]:
+            if not isinstance(each, Tensor):
+                raise DTypeError(message("watch", f"expected a tensor, got {each!r}", user_origin()))
+            if not each.requires_grad:
+                each.requires_grad = True
+                self._watched.append(each)
+
+    def gradient(self, target: Any, sources: Any, output_gradients: Any = None) -> Any:
+        """The gradient of ``target`` (tensors; several are summed) by ``sources``, in the structure of ``sources``: a
+        tensor, or a list, tuple or dict of them. None where there is no way from one to the other."""
+        if self._is_used and not self._persistent:
+            what = "the tape is used up: it gives one gradient"
+            hint = "make it GradientTape(persistent=True)"
+            raise FailedPreconditionError(message("gradient", what, user_origin(), hint))
+        self._is_used = True
+        flat = list(sources.values() if isinstance(sources, dict) else _listed(sources))
+        watched = [x for x in flat if isinstance(x, Tensor) and not x.requires_grad and _was(self._watched, x)]
+        for each in watched:
+            each._requires_grad = True
+        targets = _listed(target)
+        try:
+            known = [t for t in targets if isinstance(t, Tensor) and t.requires_grad]
+            asked = [x for x in flat if isinstance(x, Tensor) and x.requires_grad]
+            given: Any = None
+            if output_gradients is not None:
+                chosen = zip(targets, _listed(output_gradients), strict=True)
+                given = [g for t, g in chosen if any(t is k for k in known)]
+            else:
+                given = [np.ones(t.shape, t.dtype.numpy) for t in known]
+            found = iter(grad_of(known, asked, given, self._persistent, self._is_open and self._persistent))
+            results = [next(found) if any(x is a for a in asked) else None for x in flat]
+        finally:
+            for each in watched:
+                each._requires_grad = False
+        if isinstance(sources, dict):
+            return dict(zip(sources, results, strict=True))
+        if not isinstance(sources, (list, tuple)):
+            return results[0]
+        return type(sources)(results)
+
+    _is_open = False
+
+    def __enter__(self) -> GradientTape:
+        self._setting.__enter__()
+        self._is_open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._setting.__exit__(kind, error, trace)
+        self._is_open = False
+        for each in self._watched:
+            each._requires_grad = False
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _was(watched: Sequence[Tensor], x: Tensor) -> bool:
+    return any(x is each for each in watched)

@@ -1,0 +1,106 @@
+"""NumPy's and PyTorch's methods of tensors: a row each, the op function behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyflow import dtypes
+from pyflow.eager import indexing
+from pyflow.eager.tensor import Tensor
+
+SAME = (
+    "abs all any argmax argmin argsort ceil clip cos cumprod cumsum diagonal exp expand_dims floor log matmul max mean "
+    "min nonzero prod relu repeat round sigmoid sin softmax sort sqrt square squeeze std sum take tanh trace var"
+)
+"""Methods that are the op function of their name, the tensor its first argument."""
+
+IN_PLACE = {
+    "__iadd__": "add",
+    "__isub__": "subtract",
+    "__imul__": "multiply",
+    "__itruediv__": "divide",
+    "__ifloordiv__": "floor_divide",
+    "__imod__": "mod",
+    "__ipow__": "pow",
+    "__iand__": "logical_and",
+    "__ior__": "logical_or",
+    "__ixor__": "logical_xor",
+    "add_": "add",
+    "sub_": "subtract",
+    "mul_": "multiply",
+    "div_": "divide",
+}
+"""Changes in place by the op of two operands behind them."""
+
+
+def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__qualname__ = f"Tensor.{name}"
+    method.__doc__ = f"``pf.{name}(self, ...)``."
+    return method
+
+
+def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        return indexing.assign(self, function(self, other))
+
+    method.__name__ = name
+    method.__qualname__ = f"Tensor.{name}"
+    method.__doc__ = "Changes the tensor itself, which keeps its dtype and shape."
+    return method
+
+
+def _sizes(given: tuple[Any, ...]) -> Any:
+    return given[0] if len(given) == 1 and isinstance(given[0], (tuple, list, Tensor)) else given
+
+
+def install(functions: dict[str, Any]) -> None:
+    """Gives Tensor its methods; ``functions``: the op functions by name, which take tensors."""
+    reshape, transpose, cast = functions["reshape"], functions["transpose"], functions["cast"]
+
+    def reshaped(self: Tensor, *shape: Any) -> Any:
+        """The elements in another shape: sizes, one of them -1, or a tuple of them."""
+        return reshape(self, _sizes(shape))
+
+    def transposed(self: Tensor, *axes: Any) -> Any:
+        """The axes in another order; without arguments reversed."""
+        return transpose(self, _sizes(axes)) if axes else transpose(self)
+
+    def flattened(self: Tensor) -> Any:
+        """All elements on one axis."""
+        return reshape(self, (-1,))
+
+    def converted(self: Tensor, dtype: Any) -> Any:
+        """The tensor in another dtype; itself if it has it."""
+        return self if dtypes.as_dtype(dtype) is self.dtype else cast(self, dtype)
+
+    def filled(self: Tensor, value: Any) -> Tensor:
+        """Sets every element."""
+        return indexing.assign(self, value)
+
+    def zeroed(self: Tensor) -> Tensor:
+        """Sets every element to 0."""
+        return indexing.assign(self, 0)
+
+    own: dict[str, Callable[..., Any]] = {
+        "__getitem__": indexing.getitem,
+        "__setitem__": indexing.setitem,
+        "reshape": reshaped,
+        "view": reshaped,
+        "transpose": transposed,
+        "flatten": flattened,
+        "ravel": flattened,
+        "astype": converted,
+        "to": converted,
+        "copy_": indexing.assign,
+        "fill_": filled,
+        "zero_": zeroed,
+    }
+    own.update({name: _method(name, functions[name]) for name in SAME.split()})
+    own.update({name: _in_place(name, functions[op]) for name, op in IN_PLACE.items()})
+    for name, method in own.items():
+        setattr(Tensor, name, method)
