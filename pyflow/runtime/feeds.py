@@ -50,6 +50,7 @@ def coerce(value: Value, given: Any) -> np.ndarray:
         array = np.asarray(given)
     except ValueError as error:
         raise _misfit(value, str(error), "give rows of equal length") from None
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype != wanted:
         array = _cast(value, array, weak=not is_array)
     if array.ndim != value.ndim:

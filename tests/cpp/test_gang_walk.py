@@ -11,7 +11,7 @@ import pytest
 from hand_plans import F32, elementwise, entry, load, register, view
 
 from pyflow import _core, dtypes, errors
-from pyflow.plan import Buffer, Commit, Kind, Plan, Port, Step, View
+from pyflow.plan import Buffer, Commit, Instr, Kind, Plan, Port, Program, Step, View
 
 COUNT = 120_001
 ROUNDS = 12
@@ -47,8 +47,19 @@ def walk_plan(*tail: Step, rounds: int = ROUNDS, last_cancellable: int = 1 << 30
     return Plan(buffers, (steps,), (main,))
 
 
-def to_int32() -> Step:
-    return elementwise("cast", view(5, COUNT, dtype=dtypes.int32), view(2, COUNT), origin="cast.py:3", fallible=True)
+def divide() -> Step:
+    """x as integers, divided by themselves: NaN becomes 0, by which nothing is divided."""
+    instrs = (Instr("cast", dtypes.int32, (0,)), Instr("div", dtypes.int32, (1, 1)))
+    program = Program((F32,), instrs, (2,))
+    result = view(5, COUNT, dtype=dtypes.int32)
+    return Step(
+        "elementwise",
+        inputs=(view(2, COUNT),),
+        outputs=(result,),
+        programs=(program,),
+        origin="divide.py:3",
+        fallible=True,
+    )
 
 
 def check() -> Step:
@@ -155,11 +166,11 @@ def test_the_last_cancellable_step_is_the_last_that_a_cancel_stops(threads: int,
 @pytest.mark.parametrize("threads", THREADS)
 def test_an_error_on_any_thread_ends_the_walk_at_its_step(threads: int) -> None:
     more = (check(), *(elementwise("neg", view(3, COUNT), view(2, COUNT)) for _ in range(3)))
-    run = load(walk_plan(to_int32(), *more, rounds=0), state := new_state(), threads)
+    run = load(walk_plan(divide(), *more, rounds=0), state := new_state(), threads)
     for place in (0, COUNT // 2, COUNT - 1):
         x = np.ones(COUNT, np.float32)
         x[place] = np.nan
-        with pytest.raises(errors.PyflowError, match=r"NaN or a value out of range.*\(cast.py:3\)"):
+        with pytest.raises(errors.PyflowError, match=r"division by zero.*\(divide.py:3\)"):
             run.run([x, np.array(False)])
         assert not state.get("w").any()
     with pytest.raises(errors.FailedPreconditionError, match=r"it was not so.*\(a.py:7\)"):
