@@ -9,6 +9,7 @@ from pyflow.apply import convert, is_operand
 from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError, message, user_origin
 from pyflow.graph import Graph, Node, Value, get_default_graph
 from pyflow.opdef import call
+from pyflow.ops.sizes import with_checks
 from pyflow.ops.state import Variable
 
 
@@ -99,7 +100,7 @@ def _total(parts: list[list[Value]]) -> Value | None:
 def _between(
     ys: Sequence[Value], wanted: set[Value], stopped: set[Value], boundary: Collection[Value] = ()
 ) -> list[Node]:
-    """Nodes on a way from ``wanted`` to ``ys``, users first; what makes the values of ``boundary`` is not among them."""
+    """Nodes on a way from ``wanted`` to ``ys``, users first; not what makes the values of ``boundary``."""
     above: set[Node] = set()
     ends = stopped.union(boundary)
     pending = [y.node for y in ys if y not in ends]
@@ -153,7 +154,7 @@ def _propagate(
 def _composed(graph: Graph, node: Node, arrived: Sequence[Value | None]) -> list[Value | None]:
     """The gradient of an op by what it is composed of."""
     assert node.op.expand is not None
-    made = node.op.expand(*node.inputs, **node.attrs)
+    made = node.op.expand(*with_checks(node), **node.attrs)
     flowing: dict[Value, list[Value]] = {}
     results = made if isinstance(made, tuple) else (made,)
     for value, gradient in zip(results, arrived, strict=True):

@@ -34,6 +34,8 @@ STORED = frozenset(dtype for dtype in dtypes.ALL if dtype.storage_only and not d
 """Kept, cast and (de)quantised, not computed with."""
 EVERY = ANY | COMPLEX | STORED | {dtypes.string}
 """What ops that only move elements take."""
+WHOLE = frozenset(dtype for dtype in EVERY if dtype.bits >= 8 and not dtype.is_object)
+"""What has whole bytes, whose bits may be read as another dtype."""
 HELD = EVERY | {dtypes.variant}
 """What a value may be at all."""
 
@@ -211,8 +213,8 @@ class Flow:
     """
 
     run: Callable[..., Sequence[np.ndarray]]
-    """``(attrs, arrays, call, zeros) -> arrays``: with NumPy. ``call(body, arrays)`` gives a body's outputs, ``zeros(i)``
-    an array of the type of result ``i``."""
+    """``(attrs, arrays, call, zeros) -> arrays``: with NumPy. ``call(body, arrays)`` gives a body's outputs,
+    ``zeros(i)`` an array of the type of result ``i``."""
     kernel: str = ""
     """The step of a plan that it is; "" if it must be expanded."""
     lead: int = 0
@@ -273,6 +275,8 @@ class OpDef:
             if name in given:
                 try:
                     result[name] = attr.normalise(given[name])
+                except DTypeError:
+                    raise
                 except TypeError as error:
                     raise DTypeError(f"attribute {name}: {error}") from None
             elif name in self.defaults:
