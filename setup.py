@@ -75,6 +75,10 @@ def aot_sources() -> list[Path]:
     return sorted((SOURCE / "aot").glob("*.cpp"))
 
 
+LOOPS = "loops"
+"""The kernel file that generated programs have in another's place."""
+
+
 def sanitizers() -> list[str]:
     names = os.environ.get("PYFLOW_SANITIZE", "")
     return [f"-fsanitize={names}", "-fno-omit-frame-pointer"] if names else []
@@ -99,7 +103,7 @@ def units(build: Path, version: str) -> list[Unit]:
     result = []
     for isa, march in isas().items():
         for source in kernel_sources():
-            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}")
+            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *(["-O2"] if source.stem == LOOPS else []))
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
     for source in aot_sources():
         result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared)))
@@ -171,15 +175,20 @@ def link(library: Path, command: list[str], objects: list[Path]) -> None:
             raise CompileError(f"cannot link {library}")
 
 
+def linked(all_units: list[Unit], without: str) -> list[Unit]:
+    """What a runtime is made of: all but the folder ``without`` and what generated programs alone have."""
+    return [u for u in all_units if u.source.parent.name not in (without, "aot") and u.source.stem != LOOPS]
+
+
 def link_extension(all_units: list[Unit], library: Path) -> None:
     """The module: everything but the C API and the runtime of generated programs."""
-    objects = [unit.object for unit in all_units if unit.source.parent.name not in ("capi", "aot")]
+    objects = [unit.object for unit in linked(all_units, "capi")]
     link(library, [*compiler(), "-shared", "-pthread", *sanitizers(), *map(str, objects)], objects)
 
 
 def link_libpyflow(all_units: list[Unit], folder: Path) -> list[Path]:
     """The shared library, which holds its own C++ runtime and exports one symbol, and the static one."""
-    objects = [unit.object for unit in all_units if unit.source.parent.name not in ("python", "aot")]
+    objects = [unit.object for unit in linked(all_units, "python")]
     shared = folder / "libpyflow.so.0"
     exports = SOURCE / "capi/exports.map"
     runtime = [] if sanitizers() else ["-static-libstdc++", "-static-libgcc"]
@@ -197,20 +206,24 @@ def archive(target: Path, objects: list[Path]) -> None:
         target.with_suffix(".command").write_text(shlex.join(["ar", *map(str, objects)]))
 
 
-def archive_kernels(all_units: list[Unit], folder: Path) -> Path:
-    """What generated programs are linked from: their runtime and, by name, a member per kernel file and ISA."""
+def archive_kernels(all_units: list[Unit], folder: Path) -> list[Path]:
+    """What generated programs are linked from: a member per kernel file and ISA, and their runtime. The loops' own
+    runtime is an archive of its own, because it stands in the place of the program interpreter."""
     members = folder / "members"
     members.mkdir(exist_ok=True)
-    named = []
+    named: dict[str, list[Path]] = {"kernels": [], "loops": []}
     for unit in all_units:
         kind = unit.object.parent.name
         if kind == "aot" or (kind in ISAS and unit.source.stem != "table"):
-            named.append(members / f"{kind}_{unit.object.name}")
-            if not named[-1].exists() or named[-1].stat().st_mtime_ns < unit.object.stat().st_mtime_ns:
-                place(unit.object, named[-1])
-    target = folder / "libpyflow_kernels.a"
-    archive(target, named)
-    return target
+            member = members / f"{kind}_{unit.object.name}"
+            if not member.exists() or member.stat().st_mtime_ns < unit.object.stat().st_mtime_ns:
+                place(unit.object, member)
+            named["loops" if unit.source.stem == LOOPS else "kernels"].append(member)
+    result = []
+    for name, objects in named.items():
+        result.append(folder / f"libpyflow_{name}.a")
+        archive(result[-1], objects)
+    return result
 
 
 def place(source: Path, target: Path) -> None:
@@ -231,7 +244,7 @@ class BuildExtension(build_ext):
         link_extension(all_units, library)
         target = Path(self.get_ext_fullpath(extension.name))
         place(library, target)
-        for made in (*link_libpyflow(all_units, build), archive_kernels(all_units, build)):
+        for made in (*link_libpyflow(all_units, build), *archive_kernels(all_units, build)):
             place(made, target.parent / "lib" / made.name)
         # What -lpyflow finds: a linker script, since a wheel holds no links.
         (target.parent / "lib" / "libpyflow.so").write_text("INPUT(libpyflow.so.0)\n")
@@ -264,6 +277,10 @@ class BuildPython(build_py):
             target.mkdir(parents=True, exist_ok=True)
             for header in sorted((ROOT / SOURCE / "include/pyflow").glob("*.h*")):
                 shutil.copy2(header, target)
+            kernels = Path(self.build_lib) / "pyflow" / "include" / "kernels"
+            kernels.mkdir(parents=True, exist_ok=True)
+            for header in sorted((ROOT / SOURCE / "kernels").iterdir()):
+                shutil.copy2(header, kernels)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyflow.aot.header import header
+from pyflow.aot.kernels import ISAS
+from pyflow.aot.loops import has_loops
 from pyflow.aot.program import Program
 from pyflow.aot.weights import Weights
 from pyflow.errors import FailedPreconditionError, NotFoundError, message
@@ -32,12 +34,37 @@ FLAGS = (
 )
 
 
-def archive() -> Path:
-    """The kernels that programs are linked from."""
-    path = Path(get_library_dir()) / "libpyflow_kernels.a"
-    if not path.is_file():
-        raise NotFoundError(message("aot", f"there is no {path.name}", None, "install pyflow with its libraries"))
-    return path
+ISA_FLAGS = {
+    "portable": ("-march=x86-64-v2",),
+    "avx2": ("-march=x86-64-v3",),
+    "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+}
+LOOP_FLAGS = (
+    *FLAGS,
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fwrapv",
+    "-Wno-psabi",
+    "-Wno-unused-function",
+    "-Wno-ignored-attributes",
+)
+"""What kernels are compiled with (setup.py)."""
+
+
+def archives() -> list[Path]:
+    """What programs are linked from: the runtime of loops goes before the kernels, which have one of their own."""
+    paths = [Path(get_library_dir()) / f"libpyflow_{name}.a" for name in ("loops", "kernels")]
+    for path in paths:
+        if not path.is_file():
+            raise NotFoundError(message("aot", f"there is no {path.name}", None, "install pyflow with its libraries"))
+    return paths
+
+
+def kernel_include() -> Path:
+    """The folder that holds ``kernels/scalar_ops.h``."""
+    include = Path(get_include())
+    return next(folder for folder in (include, include.parent) if (folder / "kernels/scalar_ops.h").is_file())
 
 
 def compiler() -> list[str]:
@@ -76,9 +103,15 @@ def compile_object(program: Program, folder: Path, embedded: bool) -> Path:
     if embedded:
         run([*compiler(), "-c", f"{name}_weights.S", "-o", f"{name}_weights.part.o"], folder)
         parts.append(f"{name}_weights.part.o")
+    if has_loops(program):
+        includes = [f"-I{get_include()}", f"-I{kernel_include()}"]
+        for isa in ISAS:
+            parts.append(f"{name}_loops_{isa}.part.o")
+            options = [*LOOP_FLAGS, *ISA_FLAGS[isa], f"-DPF_ISA={isa}"]
+            run([*compiler(), *options, *includes, "-c", f"{name}_loops.cpp", "-o", parts[-1]], folder)
     roots = [f"--undefined={symbol}" for symbol in _roots(program)]
     link = ["ld", "-r", "--force-group-allocation", "--gc-sections", *roots, "-o", f"{name}.whole.o"]
-    run([*link, *parts, str(archive())], folder)
+    run([*link, *parts, *map(str, archives())], folder)
     for part in parts:
         (folder / part).unlink()
     return folder / f"{name}.whole.o"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyflow.aot import build
+from pyflow.aot import build, loops
 from pyflow.aot.emit import source
 from pyflow.aot.example import record
 from pyflow.aot.package import write_package
@@ -104,6 +104,8 @@ def compile(
 def _write_text(program: Program, packed: Weights, embedded: bool, work: Path) -> None:
     name = program.name
     (work / f"{name}.cpp").write_text(source(program, packed, embedded))
+    if loops.has_loops(program):
+        (work / f"{name}_loops.cpp").write_text(loops.source(program))
     build.write_header(program, packed, embedded, work, {})
     if packed.data:
         (work / f"{name}.weights").write_bytes(packed.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyflow.aot import loops
 from pyflow.aot.bodies import Bodies, mentions, size_functions, view_sizes, wrapped
 from pyflow.aot.header import entry_parameters
 from pyflow.aot.program import Function, Program, room_of
@@ -30,15 +31,18 @@ def source(program: Program, weights: Weights, embedded: bool) -> str:
         f'#include "{name}.h"',
         "",
         '#include "pyflow/aot.hpp"',
+        '#include "pyflow/loops.h"',
         "",
         f'static_assert(PF_AOT_ABI == {name.upper()}_ABI, "{name} was generated for another pyflow");',
         "",
     ]
     if embedded and weights.data:
         lines += [f'extern "C" const unsigned char {name}_weights[];', ""]
+    looped = loops.has_loops(program)
+    lines += loops.declarations(program) if looped else []
     lines += ["namespace pf {", *kernel_accessors(program), "}  // namespace pf", ""]
     lines += ["using namespace pf::aot;", "", "namespace {", ""]
-    lines += _steps(program)
+    lines += _steps(program, looped)
     lines += [*kernel_table(program), *variable_tables(program, weights.offsets)]
     lines += [*buffer_table(program, weights.offsets), *prepared_table(program), ""]
     prepares = _Prepares(program)
@@ -51,10 +55,10 @@ def source(program: Program, weights: Weights, embedded: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _steps(program: Program) -> list[str]:
+def _steps(program: Program, looped: bool) -> list[str]:
     lines: list[str] = []
     for (body, index), number in program.steps.items():
-        lines += [*step_table(program, program.plan.bodies[body][index], number), ""]
+        lines += [*step_table(program, program.plan.bodies[body][index], number, looped), ""]
     return lines + array("const Step*", "kSteps", (f"&kStep{i}" for i in range(len(program.steps))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from pyflow.aot import loops
 from pyflow.aot.kernels import FAMILY_OF, ISAS
 from pyflow.aot.program import Program
 from pyflow.aot.sizes import number
@@ -64,24 +65,24 @@ def _instr(instr: Instr) -> str:
     return f"{{{quoted(instr.op)}, {_dtype(instr.dtype)}, {len(instr.args)}, {{{args}}}, {instr.imm:#x}}}"
 
 
-def _scalar_programs(name: str, programs: tuple[Scalar, ...]) -> list[str]:
+def _scalar_programs(program: Program, name: str, programs: tuple[Scalar, ...], looped: bool) -> list[str]:
     lines, rows = [], []
-    for index, program in enumerate(programs):
+    for index, scalar in enumerate(programs):
         mine = f"{name}{'' if index == 0 else f'_{index}'}"
-        instrs = [_instr(instr) for instr in program.instrs]
-        dtypes = [*program.inputs, *(instr.dtype for instr in program.instrs)]
-        lines += array("pf_instr", f"kInstrs{mine}", instrs)
-        lines += array("int32_t", f"kResults{mine}", map(str, program.outputs))
+        instrs = [_instr(instr) for instr in scalar.instrs]
+        dtypes = [*scalar.inputs, *(instr.dtype for instr in scalar.instrs)]
+        lines += [loops.table(program, mine, scalar)] if looped else array("pf_instr", f"kInstrs{mine}", instrs)
+        lines += array("int32_t", f"kResults{mine}", map(str, scalar.outputs))
         lines += array("int32_t", f"kDtypes{mine}", map(_dtype, dtypes))
-        instrs_name = _or_null(f"kInstrs{mine}", instrs)
+        instrs_name = f"&kLoops{mine}.head" if looped else _or_null(f"kInstrs{mine}", instrs)
         rows.append(
-            f"{{{len(program.inputs)}, {len(instrs)}, {len(program.outputs)}, {instrs_name}, kResults{mine}, "
+            f"{{{len(scalar.inputs)}, {len(instrs)}, {len(scalar.outputs)}, {instrs_name}, kResults{mine}, "
             f"kDtypes{mine}}}"
         )
     return lines + array("pf_program", f"kPrograms{name}", rows)
 
 
-def step_table(program: Program, step: Step, index: int) -> list[str]:
+def step_table(program: Program, step: Step, index: int, looped: bool) -> list[str]:
     """What is known of a step before sizes are."""
     name = str(index)
     operands = [f"{{{_dtype(v.dtype)}, {len(v.dims)}}}" for v in (*step.inputs, *step.outputs)]
@@ -91,7 +92,7 @@ def step_table(program: Program, step: Step, index: int) -> list[str]:
     ints = [number(size) if isinstance(size, int) else "PF_UNKNOWN" for size in step.ints]
     lines += array("int64_t", f"kInts{name}", ints)
     lines += array("double", f"kFloats{name}", map(_float, step.floats))
-    lines += _scalar_programs(name, step.programs)
+    lines += _scalar_programs(program, name, step.programs, looped)
     ops = _or_null(f"kOperands{name}", operands)
     fields = [
         quoted(step.kernel),

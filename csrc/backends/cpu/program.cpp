@@ -5,6 +5,7 @@
 #include "backends/cpu/casts.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/tile_ops.h"
+#include "backends/cpu/tiles.h"
 #include "kernels/view.h"
 
 namespace pf {
@@ -151,68 +152,6 @@ int32_t give_slots(const pf_program* program, int32_t* slots, int32_t* last_use)
   return count;
 }
 
-// Neighbours in memory are in one column: such a window is read by columns, in square tiles.
-bool lies_across(int64_t row_stride, int64_t col_stride) {
-  return (row_stride == 1 || row_stride == -1) && col_stride != 0 && col_stride != 1 && col_stride != -1;
-}
-
-template <typename T>
-void gather(char* to, const char* from, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
-  T* out = reinterpret_cast<T*>(to);
-  if (lies_across(row_stride, col_stride)) {
-    for (int64_t col = 0; col < cols; ++col) {
-      const T* in = reinterpret_cast<const T*>(from) + col * col_stride;
-      for (int64_t row = 0; row < rows; ++row) out[row * cols + col] = in[row * row_stride];
-    }
-    return;
-  }
-  for (int64_t row = 0; row < rows; ++row) {
-    const T* in = reinterpret_cast<const T*>(from) + row * row_stride;
-    if (col_stride == 1) {
-      memcpy(out, in, static_cast<size_t>(cols) * sizeof(T));
-    } else if (col_stride == 0) {
-      const T value = *in;
-      for (int64_t col = 0; col < cols; ++col) out[col] = value;
-    } else {
-      for (int64_t col = 0; col < cols; ++col) out[col] = in[col * col_stride];
-    }
-    out += cols;
-  }
-}
-
-template <typename T>
-void scatter(char* to, const char* from, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
-  const T* in = reinterpret_cast<const T*>(from);
-  for (int64_t row = 0; row < rows; ++row) {
-    T* out = reinterpret_cast<T*>(to) + row * row_stride;
-    if (col_stride == 1) {
-      memcpy(out, in, static_cast<size_t>(cols) * sizeof(T));
-    } else {
-      for (int64_t col = 0; col < cols; ++col) out[col * col_stride] = in[col];
-    }
-    in += cols;
-  }
-}
-
-#define PF_BY_SIZE(function, size, ...) \
-  switch (size) {                       \
-    case 1:                             \
-      function<uint8_t>(__VA_ARGS__);   \
-      break;                            \
-    case 2:                             \
-      function<uint16_t>(__VA_ARGS__);  \
-      break;                            \
-    case 4:                             \
-      function<uint32_t>(__VA_ARGS__);  \
-      break;                            \
-    case 16:                            \
-      function<Bytes16>(__VA_ARGS__);   \
-      break;                            \
-    default:                            \
-      function<uint64_t>(__VA_ARGS__);  \
-      break;                            \
-  }
-
 void fill(char* to, const Constant& constant, int64_t n) {
   const char* bits = reinterpret_cast<const char*>(&constant.bits);
   PF_BY_SIZE(gather, constant.size, to, bits, 1, n, 0, 0)
@@ -227,42 +166,20 @@ struct Tiler {
   char* memory;
   const void** registers;  // where each register's tile is now
   uint32_t* faults;
-  const char* cached[kMaxProgramOperands];  // what an input's slot holds: rows of `cached_cols`, all from here
-  int64_t cached_rows[kMaxProgramOperands];
-  int64_t cached_cols[kMaxProgramOperands];
+  Gathered held[kMaxProgramOperands];
 
   char* slot(int32_t reg) const { return memory + slots[reg] * compiled->slot_bytes; }
 
-  void load(int32_t k, int64_t row, int64_t col, int64_t rows, int64_t cols) {
-    const Window& window = inputs[k];
-    const int32_t size = compiled->input_sizes[k];
-    const char* from =
-        static_cast<const char*>(window.data) + (row * window.row_stride + col * window.col_stride) * size;
-    if ((cols == 1 || window.col_stride == 1) && (rows == 1 || window.row_stride == cols)) {
-      registers[k] = from;
-      return;
-    }
-    registers[k] = slot(k);
-    if (window.row_stride == 0 && cached[k] == from && cached_cols[k] == cols && cached_rows[k] >= rows) return;
-    PF_BY_SIZE(gather, size, slot(k), from, rows, cols, window.row_stride, window.col_stride)
-    cached[k] = from;
-    cached_rows[k] = rows;
-    cached_cols[k] = cols;
-  }
-
   char* destination(int32_t k, int64_t row, int64_t col) const {
-    const Window& window = outputs[k];
-    return static_cast<char*>(window.data) +
-           (row * window.row_stride + col * window.col_stride) * compiled->output_sizes[k];
+    return tile_begin(outputs[k], row, col, compiled->output_sizes[k]);
   }
 
   void run(int64_t row, int64_t col, int64_t rows, int64_t cols) {
-    for (int32_t k = 0; k < compiled->ninputs; ++k) load(k, row, col, rows, cols);
+    for (int32_t k = 0; k < compiled->ninputs; ++k)
+      registers[k] = load_tile(inputs[k], compiled->input_sizes[k], slot(k), held[k], row, col, rows, cols);
     bool written[kMaxProgramOperands];
     for (int32_t k = 0; k < compiled->noutputs; ++k) {
-      const Window& window = outputs[k];
-      const bool dense = (cols == 1 || window.col_stride == 1) && (rows == 1 || window.row_stride == cols);
-      written[k] = dense && compiled->writes_through[k] != 0;
+      written[k] = is_dense(outputs[k], rows, cols) && compiled->writes_through[k] != 0;
       const int32_t reg = compiled->output_registers[k];
       if (compiled->writes_through[k] != 0) registers[reg] = written[k] ? destination(k, row, col) : slot(reg);
     }
@@ -402,10 +319,7 @@ double program_cost(const void* state) {
 }
 
 pf_code program_fault(uint32_t faults, pf_error* error) {
-  if ((faults & kFaultDivision) != 0)
-    return fail(error, PF_INVALID_ARGUMENT, "integer division by zero; replace zero divisors with where() first");
-  return fail(error, PF_INVALID_ARGUMENT,
-              "an integer cannot be raised to a negative power; cast the base to a float first");
+  return fail_faults(faults, error);
 }
 
 void program_block(const void* state, int64_t rows, int64_t cols, const Window* inputs, const Window* outputs,
@@ -423,7 +337,7 @@ void program_block(const void* state, int64_t rows, int64_t cols, const Window* 
   tiler.registers = static_cast<const void**>(scratch);
   tiler.memory = static_cast<char*>(scratch) + pointer_bytes(compiled);
   tiler.faults = faults;
-  for (int32_t k = 0; k < compiled->ninputs; ++k) tiler.cached[k] = nullptr;
+  for (int32_t k = 0; k < compiled->ninputs; ++k) tiler.held[k] = {nullptr, 0, 0};
   for (int32_t reg = compiled->ninputs; reg < compiled->nregisters; ++reg) tiler.registers[reg] = tiler.slot(reg);
   for (int32_t t = 0; t < kTemporaries; ++t)
     tiler.registers[compiled->nregisters + t] = tiler.memory + (compiled->nslots + t) * compiled->slot_bytes;
@@ -431,29 +345,16 @@ void program_block(const void* state, int64_t rows, int64_t cols, const Window* 
   const int64_t filled = minimum_of(compiled->tile, rows * cols);
   for (int32_t i = 0; i < compiled->nconstants; ++i) fill(tiler.slot(constants[i].reg), constants[i], filled);
 
-  bool square = false;
-  for (int32_t k = 0; k < compiled->ninputs; ++k) square |= lies_across(inputs[k].row_stride, inputs[k].col_stride);
-  const int64_t most_cols = square ? 32 : compiled->tile;
-  const int64_t cols_per_tile = minimum_of(cols, most_cols);
-  const int64_t rows_per_tile = !square && cols_per_tile < cols ? 1 : compiled->tile / cols_per_tile;
-  for (int64_t row = 0; row < rows; row += rows_per_tile)
-    for (int64_t col = 0; col < cols; col += cols_per_tile)
-      tiler.run(row, col, minimum_of(rows_per_tile, rows - row), minimum_of(cols_per_tile, cols - col));
+  const TileShape shape = tile_shape(inputs, compiled->ninputs, cols, compiled->tile);
+  for (int64_t row = 0; row < rows; row += shape.rows)
+    for (int64_t col = 0; col < cols; col += shape.cols)
+      tiler.run(row, col, minimum_of(shape.rows, rows - row), minimum_of(shape.cols, cols - col));
 }
 
 void epilogue_block(const void* state, const EpilogueBlock& block, void* scratch, uint32_t* faults) {
   const Compiled* compiled = static_cast<const Compiled*>(state);
-  Window inputs[kMaxProgramOperands];
-  inputs[0] = {const_cast<void*>(block.sums), block.sums_stride, 1};
-  const auto window_at = [&block](const pf_view& view, int64_t size) {
-    int64_t offset = 0;
-    for (int32_t axis = 0; axis < view.ndim; ++axis)
-      if (view.dims[axis] != 1) offset += block.index[axis] * view.strides[axis];
-    const auto stride = [&view](int32_t axis) { return view.dims[axis] == 1 ? int64_t{0} : view.strides[axis]; };
-    return Window{static_cast<char*>(view.data) + offset * size, stride(block.row_axis), stride(block.col_axis)};
-  };
-  for (int32_t k = 1; k < compiled->ninputs; ++k) inputs[k] = window_at(block.extras[k - 1], compiled->input_sizes[k]);
-  const Window output = window_at(*block.output, compiled->output_sizes[0]);
+  Window inputs[kMaxProgramOperands], output;
+  epilogue_windows(block, compiled->input_sizes, compiled->ninputs, compiled->output_sizes[0], inputs, &output);
   program_block(state, block.rows, block.cols, inputs, &output, scratch, faults);
 }
 
