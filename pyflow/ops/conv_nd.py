@@ -16,7 +16,7 @@ from pyflow.opdef import FLOATS, INT, INTS, NUMERIC, SIZES, call, choice
 from pyflow.ops.composite import composite, index_of, of_rank, per_channel
 from pyflow.ops.conv import check_groups, conv2d, conv2d_input_grad
 from pyflow.ops.shape import expand_dims, reshape, squeeze, transpose
-from pyflow.ops.sizes import SHAPE, differ
+from pyflow.ops.sizes import SHAPE, differ, equal_check
 from pyflow.ops.sliding import (
     ANY_PADDING,
     channels_first,
@@ -215,6 +215,11 @@ _conv_transpose = composite(
     attrs={"size": SIZES, "stride": INTS, "before": SIZES, "dilation": INTS, "groups": INT},
     kinds=FLOATS,
     canonical=_transpose_canonical,
+    checks=lambda node: equal_check(
+        node.inputs[0].dims[1],
+        node.inputs[1].dims[0],
+        f"x: {node.inputs[0].type} and w: {node.inputs[1].type}: channels",
+    ),
     expand=_transpose_expand,
     ref=_transpose_ref,
     onnx="ConvTranspose",

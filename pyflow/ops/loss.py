@@ -11,7 +11,7 @@ from pyflow.graph import Value
 from pyflow.opdef import call
 from pyflow.ops.common import ndim_of, normalise_axis
 from pyflow.ops.indexing import one_hot
-from pyflow.ops.sizes import text_of
+from pyflow.ops.sizes import of_sizes, text_of
 
 __all__ = ["cross_entropy", "mse"]
 
@@ -43,6 +43,8 @@ def cross_entropy(logits: Any, labels: Any, axis: int = -1, reduction: str = "me
         hint = f"expected {ndim - 1} axes of integers (classes) or {ndim} axes of floats (probabilities)"
         raise InvalidArgumentError(message("cross_entropy", what, user_origin(), hint))
     logs = call("log_softmax", logits, axis=settled)
+    sizes = [size for at, size in enumerate(logs.shape) if at != settled or not kind.is_integer]
+    target = of_sizes(target, sizes, "cross_entropy", "labels")
     if kind.is_integer:
         chosen = one_hot(target, logs.shape[settled], dtypes.bool_, settled)
         losses = call("where", chosen, call("negative", logs), 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pyflow import dims
 from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
@@ -15,7 +16,7 @@ from pyflow.ops.composite import as_number
 from pyflow.ops.indexing import one_hot
 from pyflow.ops.loss import reduced
 from pyflow.ops.shape import expand_dims, reshape
-from pyflow.ops.sizes import differ
+from pyflow.ops.sizes import differ, of_sizes
 
 __all__ = [
     "binary_cross_entropy",
@@ -83,6 +84,7 @@ def binary_cross_entropy(prediction: Any, target: Any, weight: Any = None, reduc
     reduction: "mean", "sum" or "none".
     """
     p, t = convert(prediction), convert(target)
+    t = of_sizes(t, p.dims, "binary_cross_entropy", "target")
     logs = [call("maximum", call("log", entry), -100.0) for entry in (p, 1 - p)]
     losses = call("negative", t * logs[0] + (1 - t) * logs[1])
     return reduced(_weighted(losses, weight), reduction, "binary_cross_entropy")
@@ -97,6 +99,7 @@ def binary_cross_entropy_with_logits(
     reduction: "mean", "sum" or "none".
     """
     x, t = convert(logits), convert(target)
+    t = of_sizes(t, x.dims, "binary_cross_entropy_with_logits", "target")
     right = call("softplus", call("negative", x))
     if pos_weight is not None:
         right = call("multiply", right, (convert(pos_weight) - 1) * t + 1)
@@ -108,6 +111,7 @@ def _by_class(op: str, logs: Value, target: Value, axis: int, ignore_index: int 
     """(which class each row has, whether it counts): bool, the first with the axis of classes."""
     if target.ndim != logs.ndim - 1 or not target.dtype.is_integer:
         raise _fail(op, f"expected {logs.ndim - 1} axes of integers for {logs.type}, got {target.type}")
+    target = of_sizes(target, [size for at, size in enumerate(logs.dims) if at != axis], op, "target")
     chosen = one_hot(target, logs.dims[axis], "bool", axis)
     counted = call("not_equal", target, -1 if ignore_index is None else ignore_index)
     if ignore_index is not None:
@@ -185,6 +189,7 @@ def softmax_cross_entropy(
     if not wanted.dtype.is_integer:
         if wanted.ndim != value.ndim:
             raise _fail(op, f"expected probabilities of the shape of logits: {value.type}, got {wanted.type}")
+        wanted = of_sizes(wanted, value.dims, op, "target")
         soft = wanted * (1 - label_smoothing) + spread if label_smoothing else wanted
         losses = call("sum", costs * soft, settled)
         return reduced(losses, reduction, op)
@@ -254,6 +259,8 @@ def cosine_similarity(x: Any, y: Any, axis: int = 1, epsilon: float = 1e-8) -> V
     x, y: floating, broadcast together; the result has the other axes.
     """
     left, right = convert(x), convert(y)
+    whole = dims.broadcast_shapes(left.dims, right.dims)
+    left, right = (value if value.dims == whole else call("broadcast_to", value, whole) for value in (left, right))
     norms = [
         call("maximum", call("sqrt", call("sum", call("square", value), axis)), epsilon) for value in (left, right)
     ]

@@ -10,10 +10,10 @@ import numpy as np
 from pyflow import dims, dtypes
 from pyflow.apply import is_operand
 from pyflow.dims import Dim, Size
-from pyflow.errors import InvalidArgumentError, PyflowError, message
+from pyflow.errors import InvalidArgumentError, PyflowError, message, user_origin
 from pyflow.graph import Graph, Node, Value, current_builder
 from pyflow.interpret import evaluate_node
-from pyflow.opdef import BOOLEAN, EVERY, INTEGERS, SIZE, SIZES, Attr, Lowering, TensorType, define
+from pyflow.opdef import BOOLEAN, EVERY, INTEGERS, SIZE, SIZES, TEXT, Attr, Lowering, TensorType, call, define
 from pyflow.ops.sources import known_content
 
 __all__ = ["rank", "shape", "size"]
@@ -250,16 +250,54 @@ late_sizes = define(
     """,
 )
 
-relabel = define(
+relabel: Callable[..., Any] = define(
     "relabel",
     "x:*",
     attrs={"dims": SIZES},
     infer=lambda x, dims: TensorType(x.dtype, dims),
     ref=lambda x, dims: x,
     lower=lambda node, inputs, outputs: Lowering("copy", inputs, outputs),
-    vjp=lambda node, gradient: (relabel(gradient, node.inputs[0].dims),),
+    vjp=lambda node, gradient: (call("relabel", gradient, node.inputs[0].dims),),
     doc="``x``, whose sizes are known by the names ``dims``: how a body of control flow gives a shape of its own.",
 )
+
+
+checked = define(
+    "checked",
+    "x:*",
+    attrs={"left": SIZE, "right": SIZE, "what": TEXT, "by": TEXT},
+    infer=lambda x, left, right, what, by: x.type,
+    checks=lambda node: [(node.attrs["left"], node.attrs["right"], node.attrs["what"])],
+    content=lambda x, left, right, what, by: x.content,
+    ref=lambda x, left, right, what, by: x,
+    view=lambda node, inputs: inputs,
+    vjp=lambda node, gradient: (gradient,),
+    doc="``x``, of which an op ``by`` needs that ``left`` and ``right`` are equal: a check of what was expanded.",
+)
+
+
+def with_checks(node: Node) -> tuple[Value, ...]:
+    """The operands of ``node``, which is to be expanded: the sizes that it compares are compared of them."""
+    operands = list(node.inputs)
+    for left, right, what in node.op.checks(node) if node.op.checks is not None else ():
+        having = [at for at, value in enumerate(operands) if left in value.dims or right in value.dims]
+        if operands:
+            at = having[0] if having else 0
+            operands[at] = checked(operands[at], left, right, what, node.op.name)
+    return tuple(operands)
+
+
+def of_sizes(value: Any, wanted: Sequence[Size], op: str, what: str) -> Any:
+    """``value``, which is to have the sizes ``wanted``: InvalidArgumentError if it has not, also from the run if only
+    that can tell."""
+    have = tuple(value.shape)
+    if len(have) != len(wanted) or any(map(differ, have, wanted)):
+        text = f"{what}: expected the sizes {text_of(wanted)}, got {value.dtype}{text_of(have)}"
+        raise InvalidArgumentError(message(op, text, user_origin()))
+    for left, right in zip(have, wanted, strict=True):
+        if left != right:
+            value = checked(value, left, right, f"{what}: sizes: {NUMBERS}", op)
+    return value
 
 
 def named_by(value: Value, axes: Sequence[int], symbols: Sequence[Dim]) -> Value:

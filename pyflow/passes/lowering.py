@@ -375,9 +375,8 @@ class Lowered:
 
     def _located(self, node: Node, what: str) -> str:
         origins = self.region.table.origins.get(node, ())
-        return message(
-            node.op.name if node.op.name != "fused" else lead(node).op.name, what, origins[0] if origins else None
-        )
+        op = lead(node).op.name if node.op.name == "fused" else node.attrs.get("by", node.op.name)
+        return message(op, what, origins[0] if origins else None)
 
 
 def _is_late(types: Iterable[TensorType]) -> bool:

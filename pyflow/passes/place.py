@@ -16,6 +16,7 @@ from pyflow.graph import Node, Value, building, current_builder
 from pyflow.interpret import widens
 from pyflow.opdef import call
 from pyflow.ops.common import constant_array
+from pyflow.ops.sizes import with_checks
 from pyflow.region import Region, Table
 from pyflow.rewrite import Rule, also_from, constant_of, rebuilt, rewrite
 from pyflow.target import Target
@@ -101,7 +102,7 @@ def _expander(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
         if node.op.expand is None or not needs_kernel(node) or target.place(node) is not None:
             return None
         also_from([node])
-        made = node.op.expand(*node.inputs, **node.attrs)
+        made = node.op.expand(*with_checks(node), **node.attrs)
         if made is None:
             return None
         return made if isinstance(made, tuple) else (made,)

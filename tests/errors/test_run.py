@@ -106,6 +106,29 @@ def test_index_out_of_range_leaves_variables(graph, session, fails):
     assert session.run([bump, picked], {index: 2})[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("op", "make", "shapes", "words"),
+    [
+        ("scan", lambda a, b: pf.map(lambda row: row[0] + row[1], (a, b)), [(2,), (3,)], "differ in length: 3 and 2"),
+        ("scan", lambda a, b: pf.scan(lambda c, row: (c + row[1], c), 0.0, (a, b))[0], [(3,), (2,)], "2 and 3"),
+        ("conv_transpose", pf.conv_transpose, [(1, 2, 4, 4), (3, 2, 2, 2)], "channels: got 2 and 3"),
+        ("batch_norm", lambda x, w: pf.batch_norm(x, w, w, w, w), [(2, 3, 2, 2), (1,)], "sizes: got 1 and 3"),
+        ("cross_entropy", pf.cross_entropy, [(3, 4), (1, 4)], "labels: sizes: got 1 and 3"),
+        ("solve", pf.linalg.solve, [(3, 3), (2, 2)], "rows: got 3 and 2"),
+    ],
+)
+def test_sizes_of_what_is_composed_are_compared(graph, session, fails, op, make, shapes, words):
+    """Where an op is expanded, a size of 1 does not broadcast that would not in the op, and nothing is read beyond."""
+    given = [np.ones(shape, np.float32) for shape in shapes]
+    inputs = [
+        pf.placeholder(pf.float32, tuple(f"{name}{axis}" for axis in range(array.ndim)), name=name)
+        for name, array in zip("ab", given, strict=True)
+    ]
+    made = make(*inputs)
+    with fails(errors.InvalidArgumentError, ValueError, op, words, HERE):
+        session.run(made, dict(zip(inputs, given, strict=True)))
+
+
 def test_cast_to_integer_of_what_does_not_fit(graph, session):
     """No error, and the same on every machine: the nearest integer that fits, 0 for NaN."""
     x = pf.placeholder(pf.float32, (None,), name="x")

@@ -9,6 +9,8 @@ from pyflow.graph import Node
 from pyflow.passes.place import place
 from pyflow.target import RefTarget
 
+NO_NORM = RefTarget(without=frozenset({"layer_norm"}))
+
 
 def test_what_has_no_kernel_is_expanded() -> None:
     region = region_of(lambda graph: [pf.softmax(pf.placeholder("float32", ["n", 5]))])
@@ -16,6 +18,22 @@ def test_what_has_no_kernel_is_expanded() -> None:
     assert ops_of(made) == {"max": 1, "subtract": 1, "exp": 1, "sum": 1, "divide": 1}
     assert all(origin.name == "softmax" for node in made.nodes()[1:] for origin in made.table.origins[node])
     same_results(region, made, {"n": 3}, tolerance=1e-6)
+
+
+def test_what_an_op_compares_is_compared_where_it_is_expanded() -> None:
+    def build(graph):
+        x = pf.placeholder("float32", [2, "n"])
+        scale, bias = (pf.placeholder("float32", [size]) for size in ("s", "n"))
+        return [pf.layer_norm(x, scale, bias)]
+
+    region = region_of(build)
+    made = run_pass(place, region, NO_NORM)
+    assert ops_of(made)["checked"] == 1
+    (check,) = (node for node in made.nodes() if node.op.name == "checked")
+    assert [str(check.attrs["left"]), str(check.attrs["right"]), check.attrs["by"]] == ["s", "n", "layer_norm"]
+    same_results(region, made, {"n": 3, "s": 3}, tolerance=1e-5)
+    known = run_pass(place, region_of(lambda graph: [pf.layer_norm(*(pf.placeholder("float32", [3]),) * 3)]), NO_NORM)
+    assert "checked" not in ops_of(known)
 
 
 def test_expansions_are_expanded() -> None:

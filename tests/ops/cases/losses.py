@@ -34,6 +34,7 @@ def _nll(logs: np.ndarray, labels: np.ndarray, smoothing: float = 0.0) -> float:
 
 
 def _cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = np.broadcast_arrays(x, y)
     return (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
 
 
@@ -97,6 +98,8 @@ CASES = [
     ),
     _row(pf.poisson_nll_loss, (_X, _Q), lambda x, t: (np.exp(x) - t * x).mean()),
     _row(pf.cosine_similarity, (_X, _Y), _cosine),
+    _row(pf.cosine_similarity, (_X, _Y[:, :1]), _cosine),
+    _row(pf.cosine_similarity, (_X[:1], _Y), _cosine),
     _row(
         pf.cosine_embedding_loss,
         (_X, _Y, _SIGNS),
