@@ -18,8 +18,9 @@ DEEPEST = 8
 def number(value: Value) -> float | None:
     """What a real constant of one element holds."""
     held = constant_array(value)
-    one = held is not None and held.size == 1 and value.dtype.kind in "biuf"
-    return float(held.reshape(-1)[0]) if one else None
+    if held is None or held.size != 1 or value.dtype.kind not in "biuf":
+        return None
+    return float(held.reshape(-1)[0])
 
 
 def is_op(value: Value, *names: str) -> bool:

@@ -117,8 +117,8 @@ def _show(report: ModelReport, every: bool) -> None:
     models.show(_table(title, shown, first))
     models.show(_table("outputs of the optimised plan", report.outputs, None))
     if report.skipped:
-        shown = ", ".join(report.skipped[:8]) + ", ..." * (len(report.skipped) > 8)
-        click.echo(f"not compared, because {report.against} cannot compute them: {shown}")
+        names = ", ".join(report.skipped[:8]) + ", ..." * (len(report.skipped) > 8)
+        click.echo(f"not compared, because {report.against} cannot compute them: {names}")
     if report.agrees:
         click.echo("all agree")
     elif first is None:

@@ -292,10 +292,10 @@ def _normalizer_infer(x: Value, **attrs: Any) -> TensorType:
 def _normalizer_ref(
     x: np.ndarray, case: str, is_case_sensitive: bool, stopwords: tuple[str, ...], count: Any = None
 ) -> np.ndarray:
-    folded: Callable[[str], str] = str if is_case_sensitive else str.lower
+    changes: dict[str, Callable[[str], str]] = {"none": str, "lower": str.lower, "upper": str.upper}
+    folded = changes["none" if is_case_sensitive else "lower"]
     stops = {folded(word) for word in stopwords}
-    change: Callable[[str], str] = {"none": str, "lower": str.lower, "upper": str.upper}[case]
-    kept = [change(text) for text in x.reshape(-1).tolist() if folded(text) not in stops] or [""]
+    kept = [changes[case](text) for text in x.reshape(-1).tolist() if folded(text) not in stops] or [""]
     return as_strings(kept).reshape(*x.shape[:-1], len(kept))
 
 
