@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
+from pyflow.errors import DTypeError, message, user_origin
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DType:
@@ -107,7 +109,7 @@ def as_dtype(value: object) -> DType:
     """A DType from a DType, a name, a NumPy dtype or type, or Python's bool, int (int64), float (float32) and complex
     (complex64).
 
-    Raises TypeError for anything else, naming what is known.
+    Raises DTypeError for anything else, naming what is known.
     """
     if isinstance(value, DType):
         return value
@@ -120,8 +122,9 @@ def as_dtype(value: object) -> DType:
         found = string if numpy.kind in "UST" else _BY_NUMPY.get(numpy.newbyteorder("="))
     except TypeError:
         found = None
-    if found is None:
-        raise TypeError(f"{value!r} is no dtype that pyflow knows; it knows {', '.join(BY_NAME)}")
+    if found is None or value is None:
+        what = f"{value!r} is no dtype that pyflow knows; it knows {', '.join(BY_NAME)}"
+        raise DTypeError(message("dtype", what, user_origin()))
     return found
 
 

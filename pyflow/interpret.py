@@ -13,7 +13,7 @@ from pyflow.dtypes import DType
 from pyflow.errors import InternalError, InvalidArgumentError, message
 from pyflow.graph import Graph, Node, Value
 from pyflow.objects import as_objects
-from pyflow.opdef import STORED, TensorType
+from pyflow.opdef import STORED, WHOLE, TensorType
 from pyflow.region import Region, capture
 
 NONE: frozenset[DType] = frozenset()
@@ -101,7 +101,7 @@ def widens(node: Node) -> bool:
     kinds = [entry.kind for entry in node.op.inputs]
     if kinds and all(kind == "*" for kind in kinds):
         return False
-    return not any(node.op.kinds.get(kind, NONE) >= STORED for kind in kinds)
+    return not any(node.op.kinds.get(kind, NONE) >= moved for kind in kinds for moved in (STORED, WHOLE))
 
 
 def narrow(dtype: DType) -> bool:

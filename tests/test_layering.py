@@ -21,7 +21,7 @@ PASSES = GRAPH | {"check", "interpret", "knobs", "ops", "plan", "printer", "regi
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "dims": set(),
-    "dtypes": set(),
+    "dtypes": {"errors"},
     "knobs": {"errors"},
     "objects": {"dtypes", "errors"},
     "opdef": DECLARE,
@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "container": DECLARE,
     "runtime": PASSES | {"_core", "container", "entries", "passes"},
     "flow": GRAPH | {"gradients", "ops", "region", "rewrite"},
-    "eager": GRAPH | {"gradients", "ops", "runtime"},
+    "eager": GRAPH | {"flow", "gradients", "ops", "runtime"},
     "optim": GRAPH | {"gradients", "ops"},
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},

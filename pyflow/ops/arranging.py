@@ -14,7 +14,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Value
 from pyflow.opdef import call
-from pyflow.ops.common import normalise_axes, normalise_axis, slice_along
+from pyflow.ops.common import axes_of, axis_of, normalise_axis, slice_along
 from pyflow.ops.joining import concat, split
 from pyflow.ops.shape import broadcast_to, expand_dims, flip, reshape, squeeze, transpose
 from pyflow.ops.sizes import as_size, as_sizes
@@ -82,11 +82,11 @@ def moveaxis(
     places = [destination] if isinstance(destination, int) else list(destination)
     if len(froms) != len(places):
         raise _wrong("moveaxis", f"expected as many sources as destinations, got {len(froms)} and {len(places)}")
-    shown = str(value.type)
-    normalise_axes(froms, value.ndim, shown), normalise_axes(places, value.ndim, shown)
-    moved = [normalise_axis(axis, value.ndim, shown) for axis in froms]
+    for axes in (froms, places):
+        axes_of("moveaxis", axes, value)
+    moved = [axis_of("moveaxis", axis, value) for axis in froms]
     order = [axis for axis in range(value.ndim) if axis not in moved]
-    for place, axis in sorted(zip((normalise_axis(p, value.ndim, shown) for p in places), moved, strict=True)):
+    for place, axis in sorted(zip((axis_of("moveaxis", p, value) for p in places), moved, strict=True)):
         order.insert(place, axis)
     result: Value = transpose(value, order, name=name)
     return result
@@ -95,7 +95,7 @@ def moveaxis(
 def rollaxis(x: Any, axis: int, start: int = 0, *, name: str | None = None) -> Value:
     """``x`` with ``axis`` moved back until it lies before ``start``."""
     value = convert(x)
-    place = normalise_axis(axis, value.ndim, str(value.type))
+    place = axis_of("rollaxis", axis, value)
     before = start + value.ndim if start < 0 else start
     return moveaxis(value, place, before - 1 if place < before else before, name=name)
 
@@ -104,7 +104,7 @@ def swapaxes(x: Any, axis1: int, axis2: int, *, name: str | None = None) -> Valu
     """``x`` with two axes exchanged."""
     value = convert(x)
     order = list(range(value.ndim))
-    first, second = (normalise_axis(axis, value.ndim, str(value.type)) for axis in (axis1, axis2))
+    first, second = (axis_of("swapaxes", axis, value) for axis in (axis1, axis2))
     order[first], order[second] = second, first
     result: Value = transpose(value, order, name=name)
     return result
@@ -132,7 +132,7 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Value:
     value = convert(x)
     if len(axes) != 2:
         raise _wrong("rot90", f"expected two axes, got {list(axes)}")
-    first, second = (normalise_axis(axis, value.ndim, str(value.type)) for axis in axes)
+    first, second = (axis_of("rot90", axis, value) for axis in axes)
     if first == second:
         raise _wrong("rot90", f"axes {list(axes)} are one axis of {value.type}")
     if k % 4 == 0:
@@ -157,7 +157,7 @@ def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None, *, name: s
     if len(shifts) != len(axes):
         raise _wrong("roll", f"expected a shift per axis, got {len(shifts)} for {len(axes)} axes")
     for by, place in zip(shifts, axes, strict=True):
-        along = normalise_axis(place, value.ndim, str(value.type))
+        along = axis_of("roll", place, value)
         size = value.dims[along]
         if size == 0:
             continue
@@ -250,7 +250,7 @@ def column_stack(values: Sequence[Any], *, name: str | None = None) -> Value:
 def unstack(x: Any, axis: int = 0) -> tuple[Value, ...]:
     """The slices of ``x`` along ``axis``, whose size is known, without that axis."""
     value = convert(x)
-    along = normalise_axis(axis, value.ndim, str(value.type))
+    along = axis_of("unstack", axis, value)
     size = value.dims[along]
     if not isinstance(size, int):
         raise _wrong("unstack", f"expected a known size along axis {along}, got {value.type}")
@@ -263,7 +263,7 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> tuple[Value, ...]:
     sections: how many, the first ones larger by 1 where they cannot be equal; or the indices where to cut, as in NumPy.
     """
     value = convert(x)
-    along = normalise_axis(axis, value.ndim, str(value.type))
+    along = axis_of("array_split", axis, value)
     size = value.dims[along]
     if isinstance(sections, int):
         if sections < 1:

@@ -7,14 +7,11 @@ import numpy as np
 from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
-from pyflow.opdef import ANY, COMPLEX, DTYPE, STORED, TensorType, define
+from pyflow.opdef import DTYPE, WHOLE, TensorType, define
 from pyflow.ops.common import no_gradient
 from pyflow.plan import View
 
 __all__ = ["bitcast"]
-
-WHOLE = frozenset(dtype for dtype in ANY | COMPLEX | STORED if dtype.bits >= 8 and not dtype.is_object)
-"""Dtypes whose elements fill their bytes."""
 
 
 def _infer(x: Value, dtype: DType) -> TensorType:

@@ -12,7 +12,7 @@ from pyflow import dims, dtypes
 from pyflow.apply import is_operand
 from pyflow.dims import Size
 from pyflow.dtypes import DType
-from pyflow.errors import InvalidArgumentError
+from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import (
     ANY,
@@ -81,6 +81,7 @@ def elementwise(
     dtypes: frozenset[DType] = NUMERIC,
     predicate: bool = False,
     in_complex: Callable[..., Value] | None = None,
+    in_integers: Callable[..., Value] | None = None,
     facts: Facts = Facts(),  # noqa: B008
     content: Callable[..., Size | None] | None = None,
     fallible: bool | Callable[[Node], bool] = False,
@@ -90,15 +91,18 @@ def elementwise(
 
     inputs: ``"x, y"``: all of one dtype, one of ``dtypes`` (``"condition:bool, x, y"`` where one differs).
     scalar: its row in scalar_ops.def. predicate: the result is bool. in_complex: how it is composed for
-    complex numbers, which it then takes too (complex_rules.py). content: from known sizes to a known size.
+    complex numbers, which it then takes too (complex_rules.py). in_integers: the same for integers. content: from known
+    sizes to a known size.
     doc: what it computes; shapes, dtypes and gradient are added.
     """
     kinds = dtypes if in_complex is None else dtypes | COMPLEX
+    kinds = kinds if in_integers is None else kinds | INTEGERS
+    expand = None if in_complex is None else in_parts(in_complex)
     return define(
         name,
         inputs,
         kinds={"T": kinds},
-        expand=None if in_complex is None else in_parts(in_complex),
+        expand=expand if in_integers is None else for_integers(in_integers),
         infer=bool_types if predicate else same_types,
         ref=quiet(ref),
         vjp=vjp,
@@ -109,6 +113,15 @@ def elementwise(
         onnx=onnx,
         doc=_described(doc, inputs, kinds, predicate, vjp),
     )
+
+
+def for_integers(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """An ``expand`` that follows ``rule`` for integers and leaves other numbers to the kernels."""
+
+    def expand(*values: Value, **attrs: Any) -> Any:
+        return rule(*values, **attrs) if values[0].dtype.is_integer else None
+
+    return expand
 
 
 def _described(doc: str, inputs: str, dtypes: frozenset[DType], predicate: bool, vjp: Any) -> str:
@@ -181,6 +194,22 @@ def normalise_axis(axis: int, ndim: int, what: str = "x") -> int:
         return axis % ndim
     expected = f"expected {-ndim} <= axis < {ndim}" if ndim else "it has no axes"
     raise InvalidArgumentError(f"axis {axis} is out of range for {what}; {expected}")
+
+
+def axis_of(op: str, axis: int, value: Value) -> int:
+    """``axis`` of ``value`` counted from the front; for functions that are no ops themselves: errors name ``op``."""
+    try:
+        return normalise_axis(axis, value.ndim, f"x: {value.type}")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(message(op, str(error), user_origin())) from None
+
+
+def axes_of(op: str, axes: int | Sequence[int] | None, value: Value) -> tuple[int, ...]:
+    """Axes of ``value`` counted from the front, ascending; None: all. Errors name ``op``."""
+    try:
+        return normalise_axes([axes] if isinstance(axes, int) else axes, value.ndim, f"x: {value.type}")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(message(op, str(error), user_origin())) from None
 
 
 def normalise_axes(axes: Sequence[int] | None, ndim: int, what: str = "x") -> tuple[int, ...]:

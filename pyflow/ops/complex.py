@@ -64,7 +64,8 @@ def _part_op(name: str, index: int, doc: str) -> Any:
 
     def function(x: Any, *, name: str | None = None) -> Value:
         if isinstance(x, Value) and x.dtype.kind != "c":
-            result: Value = call("identity", x if index == 0 else complex_rules.zeros(x), name=name)
+            nothing = np.zeros((), x.dtype.numpy)
+            result: Value = call("identity", x if index == 0 else call("broadcast_to", nothing, x.dims), name=name)
             return result
         part: Value = made(x, name=name)
         return part
@@ -118,7 +119,23 @@ def complex(real: Any, imag: Any, *, name: str | None = None) -> Value:
 
 FUNCTIONS["complex"] = complex
 
-conj = define(
+
+def _or_of_real(made: Any, of_real: Any, doc: str) -> Any:
+    """The op for complex numbers; a real value goes through ``of_real``."""
+
+    def function(x: Any, *, name: str | None = None) -> Value:
+        real = hasattr(x, "dtype") and dtypes.as_dtype(x.dtype).kind != "c"
+        result: Value = of_real(x, name) if real else made(x, name=name)
+        return result
+
+    op = made.op.name
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = doc
+    FUNCTIONS[op] = function
+    return function
+
+
+_conj = define(
     "conj",
     "x:T",
     kinds={"T": COMPLEX},
@@ -130,13 +147,20 @@ conj = define(
 )
 
 
+conj = _or_of_real(
+    _conj,
+    lambda x, name: call("identity", x, name=name),
+    "The complex conjugates: the imaginary parts negated; ``x`` itself if it is real. x: any shape and dtype.",
+)
+
+
 def _angle_vjp(node: Node, gradient: Value) -> tuple[Value]:
     a, b = complex_rules.parts(node.inputs[0])
     scaled = gradient / (call("square", a) + call("square", b))
     return (call("complex", -b * scaled, a * scaled),)
 
 
-angle = define(
+_angle = define(
     "angle",
     "x:T",
     kinds={"T": COMPLEX},
@@ -145,6 +169,14 @@ angle = define(
     expand=complex_rules.angle,
     vjp=_angle_vjp,
     doc="The angles of complex numbers in radians, from -pi to pi. x: any shape, complex64 or complex128.",
+)
+
+
+angle = _or_of_real(
+    _angle,
+    lambda x, name: call("atan2", np.zeros((), np.int8), x, name=name),
+    "The angles of complex numbers in radians, from -pi to pi; of real numbers pi below 0, else 0. x: any shape and "
+    "dtype; the result is floating.",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -94,8 +95,14 @@ def angle(x: Value) -> Value:
     return result
 
 
+def _scaled(factor: Value, by: Value) -> Value:
+    """``factor * by``, and 0 where ``factor`` is, whatever it is multiplied by."""
+    result: Value = call("where", factor == 0, factor, factor * by)
+    return result
+
+
 def polar(magnitude: Value, angle: Value) -> Value:
-    return join(magnitude * call("cos", angle), magnitude * call("sin", angle))
+    return join(magnitude * call("cos", angle), _scaled(call("sin", angle), magnitude))
 
 
 def exp(x: Value) -> Value:
@@ -103,8 +110,38 @@ def exp(x: Value) -> Value:
     return polar(call("exp", a), b)
 
 
+def exp2(x: Value) -> Value:
+    a, b = parts(x)
+    return polar(call("exp2", a), b * math.log(2))
+
+
+def expm1(x: Value) -> Value:
+    a, b = parts(x)
+    half = call("sin", b * 0.5)
+    return join(call("expm1", a) * call("cos", b) - 2 * half * half, _scaled(call("sin", b), call("exp", a)))
+
+
 def log(x: Value) -> Value:
     return join(call("log", magnitude(x)), angle(x))
+
+
+def log_to(base: float) -> Callable[[Value], Value]:
+    """A rule: the logarithm to a base."""
+
+    def rule(x: Value) -> Value:
+        a, b = parts(log(x))
+        return join(a / math.log(base), b / math.log(base))
+
+    return rule
+
+
+def log1p(x: Value) -> Value:
+    """The real part without cancellation near 0: half of log1p(|1 + x|**2 - 1)."""
+    a, b = parts(x)
+    small = call("log1p", a * (2 + a) + b * b) * 0.5
+    large = call("log", call("hypot", 1 + a, b))
+    near = call("logical_and", call("abs", a) < 0.5, call("abs", b) < 0.5)
+    return join(call("where", near, small, large), call("atan2", b, 1 + a))
 
 
 def sqrt(x: Value) -> Value:
@@ -117,22 +154,22 @@ def sqrt(x: Value) -> Value:
 
 def sin(x: Value) -> Value:
     a, b = parts(x)
-    return join(call("sin", a) * call("cosh", b), call("cos", a) * call("sinh", b))
+    return join(_scaled(call("sin", a), call("cosh", b)), call("cos", a) * call("sinh", b))
 
 
 def cos(x: Value) -> Value:
     a, b = parts(x)
-    return join(call("cos", a) * call("cosh", b), -call("sin", a) * call("sinh", b))
+    return join(call("cos", a) * call("cosh", b), -_scaled(call("sin", a), call("sinh", b)))
 
 
 def sinh(x: Value) -> Value:
     a, b = parts(x)
-    return join(call("sinh", a) * call("cos", b), call("cosh", a) * call("sin", b))
+    return join(call("sinh", a) * call("cos", b), _scaled(call("sin", b), call("cosh", a)))
 
 
 def cosh(x: Value) -> Value:
     a, b = parts(x)
-    return join(call("cosh", a) * call("cos", b), call("sinh", a) * call("sin", b))
+    return join(call("cosh", a) * call("cos", b), _scaled(call("sin", b), call("sinh", a)))
 
 
 def tanh(x: Value) -> Value:
@@ -144,10 +181,49 @@ def tanh(x: Value) -> Value:
     return join(t / scale, s * c * rest / scale)
 
 
-def tan(x: Value) -> Value:
+def rsqrt(x: Value) -> Value:
+    return reciprocal(sqrt(x))
+
+
+def _roots(x: Value) -> tuple[Value, Value, Value, Value]:
+    """The parts of sqrt(1 - x) and of sqrt(1 + x)."""
     a, b = parts(x)
-    c, d = parts(tanh(join(-b, a)))
-    return join(d, -c)
+    return *parts(sqrt(join(1 - a, -b))), *parts(sqrt(join(1 + a, b)))
+
+
+def asin(x: Value) -> Value:
+    """W. Kahan, Branch cuts for complex elementary functions, 1987; so are acos and acosh."""
+    c, d, e, f = _roots(x)
+    return join(call("atan2", call("real", x), c * e - d * f), call("asinh", c * f - d * e))
+
+
+def acos(x: Value) -> Value:
+    c, d, e, f = _roots(x)
+    return join(2 * call("atan2", c, e), call("asinh", e * d - f * c))
+
+
+def acosh(x: Value) -> Value:
+    a, b = parts(x)
+    c, d = parts(sqrt(join(a - 1, b)))
+    e, f = parts(sqrt(join(a + 1, b)))
+    return join(call("asinh", c * e + d * f), 2 * call("atan2", d, e))
+
+
+def atanh(x: Value) -> Value:
+    a, b = parts(x)
+    real = call("log1p", 4 * a / (call("square", 1 - a) + b * b)) * 0.25
+    return join(real, 0.5 * call("atan2", 2 * b, (1 - a) * (1 + a) - b * b))
+
+
+def turned(rule: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    """A rule: ``-i f(i x)``: the hyperbolic function of a trigonometric one, and the other way round."""
+
+    def made(x: Value) -> Value:
+        a, b = parts(x)
+        c, d = parts(rule(join(-b, a)))
+        return join(d, -c)
+
+    return made
 
 
 def pow(x: Value, y: Value) -> Value:

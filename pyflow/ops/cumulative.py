@@ -13,7 +13,7 @@ from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import BOOLEAN, COMPLEX, FLOATS, INT, NUMERIC, TensorType, call, define
-from pyflow.ops.common import normalise_axis, quiet, slice_along
+from pyflow.ops.common import axis_of, normalise_axis, quiet, slice_along
 from pyflow.ops.complex_rules import each_part, in_parts
 from pyflow.ops.reduction import SUMMED
 
@@ -223,7 +223,7 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Value:
     x: numeric (its difference) or bool (where neighbours differ).
     """
     value = convert(x)
-    place = normalise_axis(axis, value.ndim, str(value.type))
+    place = axis_of("diff", axis, value)
     if n < 0:
         raise InvalidArgumentError(message("diff", f"expected a number of times, got {n}", user_origin()))
     step = functools.partial(call, "not_equal" if value.dtype.kind == "b" else "subtract")

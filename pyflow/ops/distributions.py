@@ -90,6 +90,8 @@ def bernoulli(p: Any, dtype: Any = None, seed: int | None = None, *, name: str |
 
 def random_exponential(shape: Any, rate: float = 1.0, dtype: Any = dtypes.float32, seed: int | None = None) -> Value:
     """Exponentially distributed numbers of mean ``1 / rate``, floating. shape: ints and Dims; seed: as elsewhere."""
+    if not rate > 0:
+        raise _fail("random_exponential", f"expected rate > 0, got {rate}")
     drawn = random_uniform(shape, 0.0, 1.0, dtype, seed)
     result: Value = call("log1p", call("negative", drawn)) * (-1.0 / rate)
     return result
@@ -175,6 +177,8 @@ def random_gamma(alpha: Any, beta: float = 1.0, seed: int | None = None) -> Valu
 
     Drawn on the host. seed: an int gives the same numbers in every run; None draws new ones. No gradient flows.
     """
+    if not beta > 0:
+        raise _fail("random_gamma", f"expected beta > 0, got {beta}")
     result: Value = _gamma(key_of(seed), alpha) / beta
     return result
 

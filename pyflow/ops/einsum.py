@@ -16,7 +16,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import COMPLEX, NUMERIC, TEXT, TensorType, call, define
-from pyflow.ops.common import normalise_axis
+from pyflow.ops.common import axis_of, normalise_axis
 from pyflow.ops.linear import matmul
 from pyflow.ops.matrices import diagonal
 from pyflow.ops.sizes import Check, broadcast_check, differ
@@ -358,7 +358,7 @@ def cross(x: Any, y: Any, axis: int = -1, *, name: str | None = None) -> Value:
     left, right = convert(x), convert(y)
     parts = []
     for value in (left, right):
-        place = normalise_axis(axis, value.ndim, str(value.type))
+        place = axis_of("cross", axis, value)
         if value.dims[place] != 3:
             what = f"expected axis {axis} of size 3, got {value.type}"
             raise InvalidArgumentError(message("cross", what, user_origin()))

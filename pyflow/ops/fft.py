@@ -18,7 +18,7 @@ from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import BOOLEAN, COMPLEX, INT, INTS, SIZE, TensorType, call, choice, define
 from pyflow.ops.arranging import roll
-from pyflow.ops.common import normalise_axes, normalise_axis
+from pyflow.ops.common import axes_of, normalise_axes, normalise_axis
 from pyflow.ops.complex_rules import conjugate
 from pyflow.ops.indexing import arange
 from pyflow.ops.sizes import as_size
@@ -292,7 +292,7 @@ def ihfft(x: Any, n: Any = None, axis: int = -1, norm: str | None = None) -> Val
 
 def _shifted(x: Any, axes: Any, back: bool) -> Value:
     value = convert(x)
-    places = normalise_axes([axes] if isinstance(axes, int) else axes, value.ndim, str(value.type))
+    places = axes_of("shifted", axes, value)
     for axis in places:
         half = dims.floordiv(value.dims[axis], 2)
         value = roll(value, dims.mul(half, -1) if back else half, axis)

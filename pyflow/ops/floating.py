@@ -7,9 +7,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from pyflow import dtypes
 from pyflow.apply import convert
+from pyflow.dtypes import bfloat16, complex128, float16, float32, float64, int16
 from pyflow.graph import Node, Value
-from pyflow.opdef import BOOLEAN, FLOAT, FLOATS, NUMERIC, call
+from pyflow.opdef import ANY, BOOLEAN, COMPLEX, FLOAT, FLOATS, FUNCTIONS, NUMERIC, call
 from pyflow.ops.common import composed, elementwise, no_gradient, sum_to
 from pyflow.ops.math import abs, divisor_may_be_zero, floor_divide, integer_division, maximum, minimum, mod, trunc
 
@@ -53,11 +55,10 @@ def divmod(x: Any, y: Any) -> tuple[Value, Value]:
 
 
 def float_power(x: Any, y: Any, *, name: str | None = None) -> Value:
-    """``x ** y`` in float64 at least: integers are converted first, so that negative powers are fine."""
-    base, exponent = (
-        value if (value := convert(given)).dtype.is_floating else convert(value, "float64") for given in (x, y)
-    )
-    result: Value = call("pow", base, exponent, name=name)
+    """``x ** y`` in float64, or complex128 for complex numbers: negative powers of integers are fine."""
+    values = [convert(given) for given in (x, y)]
+    wide = complex128 if any(value.dtype.kind == "c" for value in values) else float64
+    result: Value = call("pow", *(convert(value, wide) for value in values), name=name)
     return result
 
 
@@ -95,15 +96,37 @@ copysign = elementwise(
     dtypes=FLOATS,
     doc="``|x|`` with the sign of ``y``, which -0.0 and NaN have too.",
 )
-nextafter = elementwise(
+_nextafter = elementwise(
     "nextafter",
     "x, y",
     scalar="nextafter",
     ref=np.nextafter,
     vjp=no_gradient,
-    dtypes=FLOATS,
+    dtypes=frozenset({float32, float64}),
     doc="The number next to ``x`` in the direction of ``y``.",
 )
+
+
+def nextafter(x: Any, y: Any, *, name: str | None = None) -> Value:
+    """The number next to ``x`` in the direction of ``y``, in their dtype.
+
+    The inputs broadcast together. dtype: floating; integers are converted to float64 first. No gradient flows.
+    """
+    kinds = {dtypes.as_dtype(given.dtype) for given in (x, y) if hasattr(given, "dtype")}
+    common = dtypes.promote(*kinds) if kinds else float32
+    if common not in (float16, bfloat16):
+        result: Value = _nextafter(x, y, name=name)
+        return result
+    here, there = call("stop_gradient", convert(x, common)), convert(y, common)
+    bits = call("bitcast", here, int16)  # the sign, then the magnitude
+    away = call("equal", there > here, here > 0)
+    moved = call("bitcast", bits + call("where", away, np.int16(1), np.int16(-1)), common)
+    least = call("copysign", call("bitcast", np.int16(1), common), there)
+    moved = call("where", here == 0, least, moved)
+    return call("where", call("logical_or", call("isnan", there), here == there), there, moved, name=name)  # type: ignore[no-any-return]
+
+
+FUNCTIONS["nextafter"] = nextafter
 signbit = elementwise(
     "signbit",
     "x",
@@ -140,6 +163,7 @@ isclose = _predicate(
     "True where ``|x - y| <= atol + rtol * |y|``, and where both are the same infinity; with ``equal_nan`` where both "
     "are NaN too.",
     inputs="x:T, y:T",
+    dtypes=FLOATS | COMPLEX,
     attrs={"rtol": FLOAT, "atol": FLOAT, "equal_nan": BOOLEAN},
     defaults={"rtol": 1e-5, "atol": 1e-8, "equal_nan": False},
 )
@@ -171,6 +195,8 @@ heaviside = composed(
 
 
 def _nan_to_num_canonical(x: Value, nan: float, posinf: float | None, neginf: float | None) -> dict[str, float]:
+    if not x.dtype.is_floating:
+        return {"posinf": 0.0, "neginf": 0.0}
     limits = ml_dtypes.finfo(x.dtype.numpy)
     return {
         "posinf": float(limits.max) if posinf is None else posinf,
@@ -179,6 +205,8 @@ def _nan_to_num_canonical(x: Value, nan: float, posinf: float | None, neginf: fl
 
 
 def _nan_to_num_expand(x: Value, nan: float, posinf: float, neginf: float) -> Value:
+    if not x.dtype.is_floating:
+        return call("identity", x)  # type: ignore[no-any-return]
     result = call("where", call("isnan", x), nan, x)
     result = call("where", isposinf(x), posinf, result)
     finished: Value = call("where", isneginf(x), neginf, result)
@@ -198,6 +226,7 @@ nan_to_num = composed(
     ref=np.nan_to_num,
     expand=_nan_to_num_expand,
     vjp=_nan_to_num_vjp,
+    dtypes=NUMERIC,
     doc="``x`` with ``nan`` for NaN, ``posinf`` and ``neginf`` for the infinities (None: the largest finite numbers). "
     "The gradient there is 0.",
 )
@@ -220,11 +249,13 @@ def addcmul(x: Any, y: Any, z: Any, value: float = 1.0) -> Value:
 
 def _ignoring(name: str, extreme: Any, ref: Any, doc: str) -> Any:
     def expand(x: Value, y: Value) -> Value:
+        if not x.dtype.is_floating:
+            return extreme(x, y)  # type: ignore[no-any-return]
         chosen = call("where", call("isnan", y), x, extreme(x, y))
         result: Value = call("where", call("isnan", x), y, chosen)
         return result
 
-    return composed(name, "x, y", ref=ref, expand=expand, doc=doc)
+    return composed(name, "x, y", ref=ref, expand=expand, dtypes=ANY, doc=doc)
 
 
 fmax = _ignoring("fmax", maximum, np.fmax, "The larger of ``x`` and ``y``; the other one where one is NaN.")

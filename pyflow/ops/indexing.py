@@ -225,6 +225,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, name:
         what = f"expected a step that is a number other than 0, got {step}"
         raise InvalidArgumentError(message("arange", what, user_origin()))
     if floating:
+        if not all(math.isfinite(bound) for bound in (start, stop, step)):
+            what = f"expected finite numbers, got {start}, {stop} and {step}"
+            raise InvalidArgumentError(message("arange", what, user_origin()))
         count: Size = max(0, math.ceil((stop - start) / step))
         first = convert(start, wanted)
     else:

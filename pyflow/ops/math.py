@@ -380,16 +380,22 @@ square = _unary(
     "square", lambda x, y: x * 2, "``x * x``; integers wrap.", dtypes=NUMERIC, in_complex=complex_rules.square
 )
 sqrt = _unary("sqrt", lambda x, y: 0.5 / y, "The square root; NaN below 0.", onnx="Sqrt", in_complex=complex_rules.sqrt)
-rsqrt = _unary("rsqrt", lambda x, y: -0.5 * (y / x), "``1 / sqrt(x)``.", ref=lambda x: 1 / np.sqrt(x))
+rsqrt = _unary(
+    "rsqrt",
+    lambda x, y: -0.5 * (y / x),
+    "``1 / sqrt(x)``.",
+    ref=lambda x: 1 / np.sqrt(x),
+    in_complex=complex_rules.rsqrt,
+)
 reciprocal = _unary(
     "reciprocal", lambda x, y: -(y * y), "``1 / x``.", onnx="Reciprocal", in_complex=complex_rules.reciprocal
 )
 exp = _unary("exp", lambda x, y: y, "``e ** x``.", onnx="Exp", in_complex=complex_rules.exp)
-expm1 = _unary("expm1", lambda x, y: call("exp", x), "``e ** x - 1``, precise near 0.")
+expm1 = _unary("expm1", lambda x, y: call("exp", x), "``e ** x - 1``, precise near 0.", in_complex=complex_rules.expm1)
 log = _unary(
     "log", lambda x, y: 1 / x, "The natural logarithm; -inf at 0, NaN below.", onnx="Log", in_complex=complex_rules.log
 )
-log1p = _unary("log1p", lambda x, y: 1 / (1 + x), "``log(1 + x)``, precise near 0.")
+log1p = _unary("log1p", lambda x, y: 1 / (1 + x), "``log(1 + x)``, precise near 0.", in_complex=complex_rules.log1p)
 sin = _unary(
     "sin",
     lambda x, y: call("cos", x),
@@ -412,16 +418,18 @@ erf = _unary(
     ref=in_float64(_error_function),
     onnx="Erf",
 )
-floor = _unary("floor", None, "The largest whole number ``<= x``.", facts=Facts(idempotent=FLOATS), onnx="Floor")
-ceil = _unary("ceil", None, "The smallest whole number ``>= x``.", facts=Facts(idempotent=FLOATS), onnx="Ceil")
-round = _unary(
-    "round",
-    None,
-    "The nearest whole number, halves to the even one (IEEE 754).",
-    facts=Facts(idempotent=FLOATS),
-    onnx="Round",
-)
-trunc = _unary("trunc", None, "``x`` without its fraction: rounded towards 0.", facts=Facts(idempotent=FLOATS))
+
+
+def _rounding(name: str, doc: str, onnx: str = "") -> Any:
+    """A row of what gives whole numbers: integers stay as they are."""
+    facts = Facts(idempotent=NUMERIC)
+    return _unary(name, None, doc, facts=facts, in_integers=lambda x: call("identity", x), onnx=onnx)
+
+
+floor = _rounding("floor", "The largest whole number ``<= x``.", "Floor")
+ceil = _rounding("ceil", "The smallest whole number ``>= x``.", "Ceil")
+round = _rounding("round", "The nearest whole number, halves to the even one (IEEE 754).", "Round")
+trunc = _rounding("trunc", "``x`` without its fraction: rounded towards 0.")
 
 
 identity = define(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def _check_key(key: Value) -> None:
         raise InvalidArgumentError(f"expected a key int64[2], got {key.type}")
 
 
-def _float_infer(key: Value, *, dtype: DType, shape: tuple[Size, ...], **bounds: float) -> TensorType:
+def _float_infer(key: Value, *, dtype: DType, shape: tuple[Size, ...]) -> TensorType:
     _check_key(key)
     if dtype not in FLOATS:
         raise InvalidArgumentError(f"expected dtype float32 or float64, got {dtype}")
@@ -38,14 +39,30 @@ def _float_infer(key: Value, *, dtype: DType, shape: tuple[Size, ...], **bounds:
 
 def key_of(seed: int | None) -> Any:
     """The key of a seed; without one it is drawn from the graph's generator."""
-    return draw_key() if seed is None else convert(np.array([seed, 0], np.int64))
+    if seed is None:
+        return draw_key()
+    if not hasattr(seed, "__index__") or not -(2**63) <= int(seed) < 2**63:
+        raise InvalidArgumentError(message("random", f"expected an int64 as seed, got {seed!r}", user_origin()))
+    return convert(np.array([seed, 0], np.int64))
+
+
+def _uniform_infer(key: Value, *, low: float, high: float, **rest: Any) -> TensorType:
+    if not (low <= high and math.isfinite(high - low)):
+        raise InvalidArgumentError(f"expected finite low <= high, got {low} and {high}")
+    return _float_infer(key, **rest)
+
+
+def _normal_infer(key: Value, *, mean: float, stddev: float, **rest: Any) -> TensorType:
+    if not stddev >= 0:
+        raise InvalidArgumentError(f"expected stddev >= 0, got {stddev}")
+    return _float_infer(key, **rest)
 
 
 _uniform = define(
     "random_uniform",
     "key:int64",
     attrs={"shape": SHAPE, "low": FLOAT, "high": FLOAT, "dtype": DTYPE},
-    infer=_float_infer,
+    infer=_uniform_infer,
     ref=lambda key, shape, low, high, dtype: philox.uniform(key, shape, dtype.numpy, low, high),
     lower=lambda node, inputs, outputs: Lowering(
         "random_uniform", inputs, outputs, (), (node.attrs["low"], node.attrs["high"])
@@ -58,7 +75,7 @@ _normal = define(
     "random_normal",
     "key:int64",
     attrs={"shape": SHAPE, "mean": FLOAT, "stddev": FLOAT, "dtype": DTYPE},
-    infer=_float_infer,
+    infer=_normal_infer,
     ref=lambda key, shape, mean, stddev, dtype: philox.normal(key, shape, dtype.numpy, mean, stddev),
     lower=lambda node, inputs, outputs: Lowering(
         "random_normal", inputs, outputs, (), (node.attrs["mean"], node.attrs["stddev"])

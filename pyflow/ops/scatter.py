@@ -14,7 +14,7 @@ from pyflow.errors import InvalidArgumentError, OutOfRangeError
 from pyflow.graph import Node, Value
 from pyflow.opdef import EVERY, INT, INTEGERS, Lowering, TensorType, call, choice, define
 from pyflow.ops import complex_rules
-from pyflow.ops.common import ndim_of, normalise_axis
+from pyflow.ops.common import axis_of, ndim_of, normalise_axis
 from pyflow.ops.sizes import Check, at_most_check, differ, equal_check
 from pyflow.plan import View
 
@@ -123,7 +123,7 @@ def _without(value: Value, axis: int) -> tuple[Size, ...]:
 def take_along_axis(x: Any, indices: Any, axis: int = -1, *, name: str | None = None) -> Value:
     """:func:`gather_elements` with axes other than ``axis`` that broadcast: what undoes :func:`argsort`."""
     value, places = convert(x), convert(indices)
-    along = normalise_axis(axis, value.ndim, str(value.type))
+    along = axis_of("take_along_axis", axis, value)
     if value.ndim == places.ndim:
         sizes = dims.broadcast_shapes(_without(value, along), _without(places, along))
         value, places = (
@@ -376,7 +376,7 @@ def index_select(x: Any, indices: Any, axis: int = 0, *, name: str | None = None
 def index_add(x: Any, indices: Any, updates: Any, axis: int = 0, *, name: str | None = None) -> Value:
     """``x`` with the slices ``updates`` added at the 1-d ``indices`` along ``axis``, in their order."""
     value = convert(x)
-    along = normalise_axis(axis, value.ndim, str(value.type))
+    along = axis_of("index_add", axis, value)
     sums = call("scatter_add", indices, convert(updates, value.dtype), value.dims[along], along)
     result: Value = call("add", value, sums, name=name)
     return result

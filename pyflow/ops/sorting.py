@@ -48,7 +48,7 @@ def _infer(x: Value, *, count: Size, axis: int, descending: bool) -> tuple[Tenso
 
 def _checks(node: Node) -> list[Check]:
     x, axis, count = node.inputs[0], node.attrs["axis"], node.attrs["count"]
-    what = f"elements wanted along axis {axis} of {x.type}: {{}} are more than {{}}"
+    what = f"elements wanted along axis {axis} of {x.type}, and how many there are"
     return [] if count == x.dims[axis] else at_most_check(count, x.dims[axis], what)
 
 

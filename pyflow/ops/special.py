@@ -9,24 +9,36 @@ import numpy as np
 
 from pyflow.graph import Node, Value
 from pyflow.opdef import FLOATS, call
+from pyflow.ops import complex_rules
 from pyflow.ops.common import composed, elementwise, in_float64, sum_to
+from pyflow.ops.complex_rules import conjugate
 
 __all__ = ["cbrt", "digamma", "erfc", "exp2", "lgamma", "log2", "log10", "logaddexp", "logit", "xlogy"]
 
 
-def _function(name: str, ref: Any, derivative: Any, doc: str) -> Any:
+def _function(name: str, ref: Any, derivative: Any, doc: str, in_complex: Any = None) -> Any:
     """One row; ``derivative(x, y)`` is that of its result y by its input x, None for one that is not defined here."""
 
     def vjp(node: Node, gradient: Value) -> tuple[Value]:
-        return (gradient * derivative(node.inputs[0], node.outputs[0]),)
+        return (gradient * conjugate(derivative(node.inputs[0], node.outputs[0])),)
 
-    return elementwise(name, "x", scalar=name, ref=ref, vjp=vjp, dtypes=FLOATS, doc=doc)
+    return elementwise(name, "x", scalar=name, ref=ref, vjp=vjp, dtypes=FLOATS, in_complex=in_complex, doc=doc)
 
 
-exp2 = _function("exp2", np.exp2, lambda x, y: y * math.log(2), "``2 ** x``.")
-log2 = _function("log2", np.log2, lambda x, y: 1 / (x * math.log(2)), "The logarithm to base 2; -inf at 0, NaN below.")
+exp2 = _function("exp2", np.exp2, lambda x, y: y * math.log(2), "``2 ** x``.", complex_rules.exp2)
+log2 = _function(
+    "log2",
+    np.log2,
+    lambda x, y: 1 / (x * math.log(2)),
+    "The logarithm to base 2; -inf at 0, of a real number NaN below.",
+    complex_rules.log_to(2),
+)
 log10 = _function(
-    "log10", np.log10, lambda x, y: 1 / (x * math.log(10)), "The logarithm to base 10; -inf at 0, NaN below."
+    "log10",
+    np.log10,
+    lambda x, y: 1 / (x * math.log(10)),
+    "The logarithm to base 10; -inf at 0, of a real number NaN below.",
+    complex_rules.log_to(10),
 )
 cbrt = _function("cbrt", np.cbrt, lambda x, y: 1 / (3 * y * y), "The cube root, with the sign of ``x``.")
 erfc = _function(

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
-from pyflow.apply import convert
-from pyflow.errors import InvalidArgumentError, message, user_origin
+from pyflow.apply import convert, is_operand
+from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import ANY, FLOATS, INT, NUMERIC, TensorType, call
-from pyflow.ops.common import count_along, no_gradient, normalise_axes, normalise_axis, zeros_where
+from pyflow.ops.common import axes_of, axis_of, count_along, no_gradient, zeros_where
 from pyflow.ops.reduction import infer_reduced, mean_ref, number, reduction_op, restored
 from pyflow.ops.sorting import sort
 
@@ -229,11 +229,7 @@ def norm(x: Any, ord: Any = None, axis: Axes = None, keepdims: bool = False, *, 
     value = value if value.dtype.is_floating or value.dtype.kind == "c" else call("cast", value, dtypes.float64)
     given = (axis,) if isinstance(axis, int) else axis
     # The order of two axes matters: the first counts rows.
-    axes = (
-        tuple(normalise_axis(a, value.ndim, str(value.type)) for a in given)
-        if given is not None
-        else tuple(range(value.ndim))
-    )
+    axes = tuple(axis_of("norm", a, value) for a in given) if given is not None else tuple(range(value.ndim))
     if ord is None:
         result: Value = call("sqrt", call("sum", call("square", call("abs", value)), axes, keepdims), name=name)
         return result
@@ -301,9 +297,13 @@ def quantile(x: Any, q: Any, axis: Axes = None, keepdims: bool = False, method: 
     """
     if method not in ("linear", "lower", "higher", "nearest", "midpoint"):
         raise InvalidArgumentError(message("quantile", f"no method is called {method!r}", user_origin()))
+    if not is_operand(q) and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
+        raise InvalidArgumentError(message("quantile", f"expected 0 <= q <= 1, got {q}", user_origin()))
     value = convert(x)
+    if value.dtype.kind == "c":
+        raise DTypeError(message("quantile", f"complex numbers have no order: {value.type}", user_origin()))
     value = value if value.dtype.is_floating else call("cast", value, dtypes.float64)
-    axes = normalise_axes([axis] if isinstance(axis, int) else axis, value.ndim, str(value.type))
+    axes = axes_of("quantile", axis, value)
     others = [a for a in range(value.ndim) if a not in axes]
     kept = [value.dims[a] for a in others]
     flat = call(
@@ -345,39 +345,49 @@ def median(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     return quantile(x, 0.5, axis, keepdims)
 
 
-def _present(x: Any) -> tuple[Value, Value]:
+def _present(x: Any, missing_as: float) -> tuple[Value, Value | None]:
+    """``x`` with a number in place of NaN, and where that is; None: its dtype has no NaN."""
     value = convert(x)
-    value = value if value.dtype.is_floating else call("cast", value, dtypes.float64)
-    return value, call("isnan", value)
+    if not value.dtype.is_inexact:
+        return value, None
+    missing = call("isnan", value)
+    return call("where", missing, missing_as, value), missing
+
+
+def _count_present(missing: Value, dtype: Any, axis: Axes, keepdims: bool) -> Value:
+    result: Value = call("sum", call("cast", call("logical_not", missing), dtype), axis, keepdims)
+    return result
 
 
 def nansum(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """The sum over ``axis`` of what is not NaN."""
-    value, missing = _present(x)
-    result: Value = call("sum", zeros_where(missing, value), axis, keepdims)
+    result: Value = call("sum", _present(x, 0)[0], axis, keepdims)
     return result
 
 
 def nanprod(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """The product over ``axis`` of what is not NaN."""
-    value, missing = _present(x)
-    result: Value = call("prod", call("where", missing, 1, value), axis, keepdims)
+    result: Value = call("prod", _present(x, 1)[0], axis, keepdims)
     return result
 
 
 def nanmean(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """The mean over ``axis`` of what is not NaN; NaN over nothing."""
-    value, missing = _present(x)
-    count = call("sum", call("cast", call("logical_not", missing), value.dtype), axis, keepdims)
-    result: Value = nansum(value, axis, keepdims) / count
+    value, missing = _present(x, 0)
+    if missing is None:
+        return call("mean", value, axis, keepdims)  # type: ignore[no-any-return]
+    count = _count_present(missing, value.dtype, axis, keepdims)
+    result: Value = call("sum", value, axis, keepdims) / count
     return result
 
 
 def nanvar(x: Any, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> Value:
     """:func:`var` over ``axis`` of what is not NaN."""
-    value, missing = _present(x)
-    count = call("sum", call("cast", call("logical_not", missing), value.dtype), axis, keepdims)
-    squares = zeros_where(missing, call("square", value - nanmean(value, axis, True)))
+    value, missing = _present(x, 0)
+    if missing is None:
+        return call("var", value, axis, keepdims, ddof)  # type: ignore[no-any-return]
+    count = _count_present(missing, dtypes.real_dtype(value.dtype), axis, keepdims)
+    squares = zeros_where(missing, call("square", call("abs", value - nanmean(x, axis, True))))
     result: Value = call("sum", squares, axis, keepdims) / (count - ddof if ddof else count)
     return result
 
@@ -389,8 +399,10 @@ def nanstd(x: Any, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> 
 
 
 def _nan_extreme(op: str, x: Any, axis: Axes, keepdims: bool, limit: float) -> Value:
-    value, missing = _present(x)
-    found = call(op, call("where", missing, limit, value), axis, keepdims)
+    value, missing = _present(x, limit)
+    found: Value = call(op, value, axis, keepdims)
+    if missing is None:
+        return found
     result: Value = call("where", call("all", missing, axis, keepdims), math.nan, found)
     return result
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from pyflow.graph import Node, Value
 from pyflow.opdef import FLOATS, call
+from pyflow.ops import complex_rules
 from pyflow.ops.common import composed, elementwise, sum_to
+from pyflow.ops.complex_rules import conjugate, is_complex, turned
 
 __all__ = [
     "acos",
@@ -38,39 +40,74 @@ __all__ = [
 ]
 
 
-def _function(name: str, numpy: Any, derivative: Any, doc: str) -> Any:
+def _function(name: str, numpy: Any, derivative: Any, doc: str, in_complex: Any) -> Any:
     """One row; ``derivative(x, y)`` is that of its result y by its input x."""
     return elementwise(
         name,
         "x",
         scalar=name,
         ref=numpy,
-        vjp=lambda node, gradient: (gradient * derivative(node.inputs[0], node.outputs[0]),),
+        vjp=lambda node, gradient: (gradient * conjugate(derivative(node.inputs[0], node.outputs[0])),),
         dtypes=FLOATS,
+        in_complex=in_complex,
         onnx=name.capitalize(),
         doc=doc,
     )
 
 
-tan = _function("tan", np.tan, lambda x, y: 1 + y * y, "The tangent of ``x`` radians; NaN at infinity.")
+def _acosh_derivative(x: Value, y: Value) -> Value:
+    """In complex numbers the two roots have to be taken apart."""
+    one = call("rsqrt", x - 1) * call("rsqrt", x + 1) if is_complex(x) else call("rsqrt", x * x - 1)
+    result: Value = one
+    return result
+
+
+tan = _function(
+    "tan",
+    np.tan,
+    lambda x, y: 1 + y * y,
+    "The tangent of ``x`` radians; NaN at infinity.",
+    turned(complex_rules.tanh),
+)
 asin = _function(
-    "asin", np.arcsin, lambda x, y: call("rsqrt", 1 - x * x), "The angle whose sine is ``x``; NaN beyond -1 and 1."
+    "asin",
+    np.arcsin,
+    lambda x, y: call("rsqrt", 1 - x * x),
+    "The angle whose sine is ``x``; of a real number NaN beyond -1 and 1.",
+    complex_rules.asin,
 )
 acos = _function(
-    "acos", np.arccos, lambda x, y: -call("rsqrt", 1 - x * x), "The angle whose cosine is ``x``; NaN beyond -1 and 1."
+    "acos",
+    np.arccos,
+    lambda x, y: -call("rsqrt", 1 - x * x),
+    "The angle whose cosine is ``x``; of a real number NaN beyond -1 and 1.",
+    complex_rules.acos,
 )
-atan = _function("atan", np.arctan, lambda x, y: 1 / (1 + x * x), "The angle whose tangent is ``x``.")
-sinh = _function("sinh", np.sinh, lambda x, y: call("cosh", x), "The hyperbolic sine.")
-cosh = _function("cosh", np.cosh, lambda x, y: call("sinh", x), "The hyperbolic cosine.")
-asinh = _function("asinh", np.arcsinh, lambda x, y: call("rsqrt", x * x + 1), "The inverse of the hyperbolic sine.")
+atan = _function(
+    "atan", np.arctan, lambda x, y: 1 / (1 + x * x), "The angle whose tangent is ``x``.", turned(complex_rules.atanh)
+)
+sinh = _function("sinh", np.sinh, lambda x, y: call("cosh", x), "The hyperbolic sine.", complex_rules.sinh)
+cosh = _function("cosh", np.cosh, lambda x, y: call("sinh", x), "The hyperbolic cosine.", complex_rules.cosh)
+asinh = _function(
+    "asinh",
+    np.arcsinh,
+    lambda x, y: call("rsqrt", x * x + 1),
+    "The inverse of the hyperbolic sine.",
+    turned(complex_rules.asin),
+)
 acosh = _function(
     "acosh",
     np.arccosh,
-    lambda x, y: call("rsqrt", x * x - 1),
-    "The inverse of the hyperbolic cosine, not negative; NaN below 1.",
+    _acosh_derivative,
+    "The inverse of the hyperbolic cosine, not negative; of a real number NaN below 1.",
+    complex_rules.acosh,
 )
 atanh = _function(
-    "atanh", np.arctanh, lambda x, y: 1 / (1 - x * x), "The inverse of the hyperbolic tangent; NaN beyond -1 and 1."
+    "atanh",
+    np.arctanh,
+    lambda x, y: 1 / (1 - x * x),
+    "The inverse of the hyperbolic tangent; of a real number NaN beyond -1 and 1.",
+    complex_rules.atanh,
 )
 arcsin, arccos, arctan = asin, acos, atan
 arcsinh, arccosh, arctanh = asinh, acosh, atanh

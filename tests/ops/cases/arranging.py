@@ -125,6 +125,7 @@ PADDED = [
         {"before": (-1, 2), "after": (1, -1), "mode": "edge"},
         lambda x, **_: np.pad(x, ((0, 1), (2, 0)), "edge")[1:, :-1],
     ),
+    Case(lambda x: pf.pad(x, 1), (np.array([True, False]),), {}, lambda x: np.pad(x, 1), dtype=np.bool_, label="pad"),
     Case(lambda x: pf.pad(x, 2, mode="reflect"), (integers(0, 9, 4, 5),), {}, lambda x: np.pad(x, 2, "reflect")),
 ]
 

@@ -12,18 +12,33 @@ from cases.case import Case, distinct, normal, uniform
 
 ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
     "abs": np.abs,
+    "acos": np.arccos,
+    "acosh": np.arccosh,
     "angle": np.angle,
+    "asin": np.arcsin,
+    "asinh": np.arcsinh,
+    "atan": np.arctan,
+    "atanh": np.arctanh,
     "conj": np.conj,
     "cos": np.cos,
+    "cosh": np.cosh,
     "exp": np.exp,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
     "imag": np.imag,
     "log": np.log,
+    "log10": np.log10,
+    "log1p": np.log1p,
+    "log2": np.log2,
     "negative": np.negative,
     "real": np.real,
     "reciprocal": np.reciprocal,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
     "sin": np.sin,
+    "sinh": np.sinh,
     "sqrt": np.sqrt,
     "square": np.square,
+    "tan": np.tan,
     "tanh": np.tanh,
 }
 PAIRS: dict[str, Callable[[Any, Any], Any]] = {
@@ -72,7 +87,7 @@ def near(dtype: Any) -> dict[str, Any]:
 
 
 def parts(*shape: int, dtype: Any, count: int = 2) -> tuple[np.ndarray, ...]:
-    return tuple(distinct(*shape, dtype=dtype, seed=i) * dtype(0.2) + dtype(0.03) for i in range(count))
+    return tuple(distinct(*shape, dtype=dtype, seed=i) * dtype(0.2) + dtype(0.04) for i in range(count))
 
 
 CASES: list[Case] = [

@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+import pyflow as pf
 from cases.case import FLOATS, INTEGERS, NUMERIC, Case, bools, integers, normal, uniform
 from cases.math import PAIRS, SPECIAL, binary, nonzero, positive, unary
+from pyflow.dtypes import bfloat16
 from pyflow.ops.floating import addcmul, allclose, divmod, float_power
 
 F64 = np.float64
+EXTREMES_OF_INT64 = np.array([2**63 - 1, -(2**63), 2**53 + 1, 0, -1])
+NEIGHBOURS = ([1.0, 1.0, -1.0, -1.0, 0.0, -0.0, 2.0, np.inf, np.nan], [2.0, 0.0, 0.0, -2.0, 1.0, -1.0, 2.0, 0.0, 1.0])
 ULPS = {"rtol": 3e-6}
+
+
+def _next_to(results: Any, inputs: Any) -> None:
+    wanted = np.nextafter(*inputs)
+    assert results[0].dtype == wanted.dtype
+    np.testing.assert_array_equal(results[0].astype(np.float32), wanted.astype(np.float32))
 
 
 def inside(*shape: int, dtype: Any, seed: int = 0) -> np.ndarray:
@@ -148,6 +158,26 @@ PARTS = [
         (normal(3, 5, dtype=F64), normal(5, dtype=F64), normal(3, 1, dtype=F64)),
         {"value": 0.5},
         lambda x, y, z, value: x + value * y * z,
+    ),
+    *(
+        Case(name, (EXTREMES_OF_INT64,), {}, lambda x: x, dtype=np.int64)
+        for name in ("floor", "ceil", "round", "trunc", "nan_to_num", "real", "conj")
+    ),
+    *(
+        Case(name, (EXTREMES_OF_INT64, EXTREMES_OF_INT64[::-1].copy()), {}, function, dtype=np.int64)
+        for name, function in {"fmax": np.fmax, "fmin": np.fmin}.items()
+    ),
+    *(Case("imag", (x,), {}, np.imag, dtype=x.dtype) for x in (EXTREMES_OF_INT64, normal(3, dtype=np.float16))),
+    Case("angle", (np.array([3, -2, 0]),), {}, np.angle, dtype=F64),
+    *(
+        Case("nextafter", tuple(np.array(column, d) for column in NEIGHBOURS), {}, check=_next_to, label="narrow")
+        for d in (np.float16, bfloat16.numpy)
+    ),
+    Case(
+        lambda a, b: pf.real(float_power(pf.complex(a, b), 2)),
+        (normal(3), normal(3, seed=1)),
+        expected=lambda a, b: a * a - b * b,
+        dtype=F64,
     ),
     *binary("fmax", np.fmax),
     *binary("fmin", np.fmin),

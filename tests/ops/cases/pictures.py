@@ -36,6 +36,7 @@ CASES = [
     Case(pf.decode_image, (encoded(),), check=is_(PIXELS)),
     Case(pf.decode_image, (encoded(),), {"pixel_format": "BGR"}, check=is_(PIXELS[:, :, ::-1])),
     Case(pf.bitcast, (NUMBERS,), {"dtype": "int32"}, check=is_(NUMBERS.view(np.int32))),
+    Case(pf.bitcast, (np.float16([1, -2]),), {"dtype": "uint16"}, check=is_(np.uint16([0x3C00, 0xC000]))),
     Case(pf.bitcast, (WHOLE,), {"dtype": pf.float64}, check=is_(WHOLE.view(np.float64))),
     Case(pf.bitcast, (np.array([True, False, True]),), {"dtype": pf.uint8}, check=is_(np.array([1, 0, 1], np.uint8))),
     Case(

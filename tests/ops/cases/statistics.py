@@ -250,4 +250,30 @@ CUMULATED = [
     Case(pf.diff, (bools(7),), {}, np.diff, label="diff of bool"),
 ]
 
+WITHOUT_NAN = np.array([[2**62 + 1, -5, 0], [3, 4, -(2**62) - 1]])
+NAN_ROWS += [
+    *(
+        Case(
+            getattr(pf, op),
+            (given,),
+            {"axis": 1},
+            getattr(np, op),
+            dtype=getattr(np, op)(given, axis=1).dtype,
+            label=label,
+        )
+        for op in ("nansum", "nanprod", "nanmean", "nanvar", "nanmax", "nanmin")
+        for given, label in ((WITHOUT_NAN, "of ints"), (WITHOUT_NAN.astype(np.int16), "of ints"))
+    ),
+    *(
+        Case(
+            lambda a, b, op=op: pf.view_as_real(getattr(pf, op)(pf.complex(a, b), 1)),
+            (with_nan(3, 5), normal(3, 5, dtype=F64)),
+            expected=lambda a, b, op=op: getattr(np, op)(a + 1j * b, 1).view(F64).reshape(3, 2),
+            symbolic=op != "nanprod",
+            label=f"complex {op}",
+        )
+        for op in ("nansum", "nanprod", "nanmean")
+    ),
+]
+
 CASES = [*REDUCTIONS, *NAN_ROWS, *QUANTILES, *CUMULATED]
