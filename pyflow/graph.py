@@ -25,10 +25,10 @@ from pyflow.errors import (
     user_origin,
 )
 from pyflow.opdef import OpDef, TensorType, call
-from pyflow.operators import Operators
+from pyflow.operators import Operators, Unique
 
 
-class Value(Operators):
+class Value(Operators, Unique):
     """One output of a node: what users hold, name, fetch and feed. ``shape`` has ints and :class:`pyflow.Dim`."""
 
     __slots__ = ("__weakref__", "index", "node")
@@ -90,7 +90,7 @@ class Value(Operators):
         return f"<pf.Value {self.name}: {self.type}{origin}>"
 
 
-class Node:
+class Node(Unique):
     """One op call. In a declared graph it has a name and the user's line; in a region both are in a side table."""
 
     __slots__ = (
@@ -253,7 +253,7 @@ def reset_default_graph() -> None:
         _default = None
 
 
-class Graph:
+class Graph(Unique):
     """An append-only program of nodes, in the order in which they were declared."""
 
     outer: Graph | None = None  # what a body stands in

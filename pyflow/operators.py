@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 ArrayLike = Union["Value", np.ndarray, np.generic, bool, int, float, Sequence[Any]]
 
 
+class Unique:
+    """What is neither copied nor pickled: it stands for itself, or is part of a graph."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        what = f"a {type(self).__name__} is neither copied nor pickled"
+        hint = "write the graph with graph.save(path), variables with pf.train.Saver"
+        raise DTypeError(message("copy", what, user_origin(), hint))
+
+
 class Operators:
     """Python's operators and NumPy's common methods, for everything that can be an op's operand."""
 

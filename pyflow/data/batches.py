@@ -44,6 +44,9 @@ class Batches:
         self.drop_last = drop_last
         self._random = np.random.default_rng(seed)
 
+    def __repr__(self) -> str:
+        return f"<pf.data.Batches: {len(self)} of {self.batch_size} from {self.rows} rows>"
+
     def __len__(self) -> int:
         """Batches per epoch."""
         return self.rows // self.batch_size if self.drop_last else -(-self.rows // self.batch_size)

@@ -26,6 +26,10 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = weight_decay
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"pf.optim.{type(self).__name__}({settings})"
+
     def minimize(self, loss: Value, var_list: Sequence[Variable] | None = None, name: str = "minimize") -> Node:
         """The train step: an op that moves ``var_list`` (default: all trainable variables) against the gradient."""
         return self.apply_gradients(self.compute_gradients(loss, var_list), name=name)

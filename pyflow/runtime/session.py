@@ -18,6 +18,7 @@ from pyflow import graph as graphs
 from pyflow.errors import FailedPreconditionError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.knobs import DEBUG, THREADS
+from pyflow.operators import Unique
 from pyflow.ops.state import GENERATOR
 from pyflow.plan import Plan
 from pyflow.region import needed_for
@@ -32,7 +33,7 @@ from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
 
-class Session:
+class Session(Unique):
     """Runs parts of one graph over one State.
 
     graph: default: the default graph. config: see :class:`SessionConfig`. state: share another's variables.
@@ -57,6 +58,10 @@ class Session:
         self._lock = threading.RLock()
         self._closed = False
         self._timed = DEBUG.get() >= 5
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._closed else ""
+        return f"<pf.{type(self).__name__} on {self.config.device}, {self.graph!r}{state}>"
 
     @property
     def optional_variables(self) -> frozenset[str]:

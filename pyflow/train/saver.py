@@ -26,6 +26,10 @@ class Saver:
         self.var_list = list(var_list) if var_list is not None else None
         self.max_to_keep = max_to_keep
 
+    def __repr__(self) -> str:
+        names = "all variables" if self.var_list is None else ", ".join(variable.name for variable in self.var_list)
+        return f"<pf.train.Saver of {names}, max_to_keep={self.max_to_keep}>"
+
     def _variables(self, session: Any) -> list[Variable]:
         return self.var_list if self.var_list is not None else list(session.graph.variables.values())
 

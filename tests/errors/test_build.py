@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -145,6 +148,24 @@ def test_boolean_mask_and_bad_index(graph, fails):
         x[4]
     with fails(errors.OutOfRangeError, IndexError, "getitem", "3 indices", HERE):
         x[0, 0, 0]
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_graphs_and_what_they_hold_are_not_copied(graph, fails, duplicate):
+    x = pf.placeholder(pf.float32, (4, 3))
+    for each in (graph, x, x.node, pf.Session(graph)):
+        with fails(errors.DTypeError, TypeError, type(each).__name__, "graph.save(path)", HERE):
+            duplicate(each)
+
+
+def test_representations(graph):
+    weights = pf.Variable(np.zeros(2, np.float32), name="weights")
+    with pf.Session(graph) as session:
+        assert repr(session) == "<pf.Session on cpu, <pf.Graph of 2 nodes, 1 variables>>"
+    assert repr(session).endswith("closed>")
+    assert repr(pf.optim.SGD(0.5)) == "pf.optim.SGD(lr=0.5, weight_decay=0.0, momentum=0.0, nesterov=False)"
+    assert repr(pf.train.Saver([weights])) == "<pf.train.Saver of weights, max_to_keep=5>"
+    assert repr(pf.data.Batches(np.zeros((10, 2)), batch_size=3)) == "<pf.data.Batches: 4 of 3 from 10 rows>"
 
 
 def test_unknown_name_lists_near_ones(graph, fails):
