@@ -85,15 +85,22 @@ def evaluate_node(
     if len(results) != len(node.types):
         raise wrong(message(node.op.name, f"ref gave {len(results)} results, expected {len(node.types)}"))
     made = tuple(np.asarray(result) for result in results)
-    for type, array in zip(node.types, made, strict=True):
+    for type, array, result in zip(node.types, made, results, strict=True):
         if array.dtype != type.dtype.numpy or array.ndim != type.ndim:
-            raise wrong(message(node.op.name, f"ref gave {array.dtype}{list(array.shape)}, inferred is {type}"))
+            raise wrong(message(node.op.name, f"expected {type}, got {_shown(result, array)}"))
         _bind(type, array, sizes, node)
         _agree(type, array, sizes, node)
     if node.op.defines is not None:
         for content, array in zip(node.contents, made, strict=True):
             _define(content, array, sizes, node)
     return made
+
+
+def _shown(result: Any, array: np.ndarray) -> str:
+    """What a function gave: a dtype and a shape, or what it is that is no array."""
+    if array.dtype == object and not isinstance(result, np.ndarray):
+        return f"{result!r:.40}"
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
 
 
 def widens(node: Node) -> bool:
@@ -194,5 +201,5 @@ def _agree(type: TensorType, array: np.ndarray, sizes: Mapping[str, int], node: 
     for size, number in zip(type.dims, array.shape, strict=True):
         wanted = dims.substitute(size, sizes)
         if isinstance(wanted, int) and wanted != number:
-            got = f"{array.dtype}{list(array.shape)}"
+            got = _shown(array, array)
             raise InvalidArgumentError(message(node.op.name, f"expected {type} ({size} is {wanted}), got {got}"))

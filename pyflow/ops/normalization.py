@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
 from pyflow.opdef import FLOAT, FLOATS, INT, TensorType, call, define
-from pyflow.ops.common import in_float64, ndim_of, normalise_axis, sum_to
+from pyflow.ops.common import axis_of, in_float64, ndim_of, normalise_axis, sum_to
 from pyflow.ops.shape import reshape
 from pyflow.ops.sizes import Check, differ, equal_check, text_of
 
@@ -67,7 +68,7 @@ def _layer_norm_vjp(node: Node, gradient: Value) -> tuple[Value, ...]:
     return to_x, sum_to(gradient * normalised, scale), sum_to(gradient, bias)
 
 
-layer_norm = define(
+_layer_norm = define(
     "layer_norm",
     "x:T, scale:T, bias:T",
     attrs={"axis": INT, "epsilon": FLOAT},
@@ -81,12 +82,27 @@ layer_norm = define(
     vjp=_layer_norm_vjp,
     rounds=True,
     onnx="LayerNormalization",
-    doc="""``(x - mean) / sqrt(variance + epsilon) * scale + bias``, over the axes of ``x`` from ``axis`` on.
-
-    x: floating, any shape; scale, bias: the shape of x from ``axis`` on. Returns the shape and dtype of x.
-    Raises InvalidArgumentError for other shapes. J. L. Ba, J. R. Kiros, G. E. Hinton: Layer normalization, 2016.
-    """,
+    doc="``(x - mean) / sqrt(variance + epsilon) * scale + bias`` over the last axes; see :func:`pyflow.layer_norm`.",
 )
+
+
+def layer_norm(
+    x: Any, scale: Any = None, bias: Any = None, axis: int = -1, epsilon: float = 1e-5, *, name: str | None = None
+) -> Value:
+    """``(x - mean) / sqrt(variance + epsilon) * scale + bias``, over the axes of ``x`` from ``axis`` on.
+
+    x: floating, any shape; scale, bias: the shape of x from ``axis`` on, or None. Returns the shape and dtype of x.
+    Raises InvalidArgumentError for other shapes. J. L. Ba, J. R. Kiros, G. E. Hinton: Layer normalization, 2016.
+    """
+    value = convert(x)
+    if scale is None or bias is None:
+        shape = value.dims[axis_of("layer_norm", axis, value) :]
+        scale, bias = (
+            call("broadcast_to", call("constant", number, value.dtype), shape) if given is None else given
+            for given, number in ((scale, 1), (bias, 0))
+        )
+    result: Value = _layer_norm(value, scale, bias, axis, epsilon, name=name)
+    return result
 
 
 def _along(value: Value, ndim: int, axis: int) -> Value:

@@ -13,7 +13,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import ANY, BOOLEAN, INT, SIZE, Lowering, TensorType, call, choice, define
-from pyflow.ops.common import no_gradient, normalise_axis
+from pyflow.ops.common import axis_of, no_gradient, normalise_axis
 from pyflow.ops.creation import linspace
 from pyflow.ops.indexing import arange
 from pyflow.ops.sizes import Check, as_size, at_most_check, differ
@@ -171,16 +171,58 @@ def _begins(ordered: Value) -> Value:
     return result
 
 
+def _unique_slices(x: Value, axis: int, sorted: bool) -> tuple[Value, ...]:
+    """Slices along ``axis`` that differ, their first places, which of them each is, how often each occurs."""
+    count = x.dims[axis]
+    others = [i for i in range(x.ndim) if i != axis]
+    rows = call("reshape", call("transpose", x, [axis, *others]), [count, dims.product([x.dims[i] for i in others])])
+    left, right = call("expand_dims", rows, 1), call("expand_dims", rows, 0)
+    differing, rising = left != right, left < right
+    if x.dtype.is_floating:
+        lost, other = call("isnan", left), call("isnan", right)
+        differing = call("logical_and", differing, call("logical_not", call("logical_and", lost, other)))
+        rising = call("logical_or", rising, call("logical_and", other, call("logical_not", lost)))
+    same = call("logical_not", call("any", differing, 2))
+    first = call("concat", same, call("broadcast_to", True, (count, 1)), axis=1)
+    first = call("argmax", call("cast", first, dtypes.int32), 1)
+    places = arange(count)
+    leads = call("equal", first, places)
+    if sorted:
+        ended = call("concat", differing, call("broadcast_to", True, (count, count, 1)), axis=2)
+        less = call("concat", rising, call("broadcast_to", False, (count, count, 1)), axis=2)
+        at = call("expand_dims", call("argmax", call("cast", ended, dtypes.int32), 2), 2)
+        before = call("squeeze", call("gather_elements", less, at, 2), 2)
+        before = call("logical_and", before, call("expand_dims", leads, 1))
+    else:
+        before = call("logical_and", call("expand_dims", places, 1) < first, call("expand_dims", leads, 1))
+    inverse = call("sum", call("cast", before, dtypes.int64), 0)
+    found = call("nonzero", leads)[0]
+    firsts = call("gather", found, argsort(call("gather", inverse, found)))
+    counts = call("gather", call("sum", call("cast", same, dtypes.int64), 1), firsts)
+    return call("gather", x, firsts, axis), firsts, inverse, counts
+
+
 def unique(
-    x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, sorted: bool = True
+    x: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    sorted: bool = True,
+    axis: int | None = None,
 ) -> Any:
     """The distinct elements of ``x``, in rising order or, not ``sorted``, in the order of their first places.
 
     x: any shape, read in row-major order; all NaNs are one. return_index: also the place of each in the flattened
     ``x``. return_inverse: also, for each element of ``x``, which of the result it is. return_counts: also how often
     each occurs. All of them are int64. How many there are is a size that the run finds out.
+    axis: not elements, but the slices along it, of which each is compared with each.
     """
     value = convert(x)
+    if axis is not None:
+        slices = _unique_slices(value, axis_of("unique", axis, value), sorted)
+        wanted = (True, return_index, return_inverse, return_counts)
+        kept = tuple(made for made, keep in zip(slices, wanted, strict=True) if keep)
+        return kept if len(kept) > 1 else kept[0]
     flat = call("reshape", value, (-1,))
     ordered, order = sorted_with_indices(flat)
     begins = _begins(ordered)

@@ -73,11 +73,11 @@ def test_what_numpy_raises_names_the_line(graph: pf.Graph, session: pf.Session, 
 @pytest.mark.parametrize(
     ("ref", "expected"),
     [
-        (lambda x: x.astype(np.int8), r"int8\[2, 2\], inferred is float32"),
-        (lambda x: x[0], r"float32\[2\], inferred is float32"),
-        (lambda x: x[:1], r"expected float32\[n,n\] \(n is 2\), got float32\[1, 2\]"),
+        (lambda x: x.astype(np.int8), r"expected float32.*, got int8\[2,2\]"),
+        (lambda x: x[0], r"expected float32.*, got float32\[2\]"),
+        (lambda x: x[:1], r"expected float32\[n,n\] \(n is 2\), got float32\[1,2\]"),
         (lambda x: None, "gave 0 results, expected 1"),
-        (lambda x: "text", "inferred is float32"),
+        (lambda x: "text", r"expected float32.*, got <U4\[\]"),
     ],
     ids=["dtype", "rank", "size", "nothing", "text"],
 )

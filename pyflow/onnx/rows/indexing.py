@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyflow as pf
-from pyflow import dims
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
@@ -70,37 +69,8 @@ def top_k(node: OnnxNode, x: Value, k: Value) -> tuple[Value, Value]:
 
 @onnx_op("Unique")
 def unique(node: OnnxNode, x: Value) -> tuple[Value, ...]:
-    settled = bool(node["sorted"])
-    if node.get("axis") is not None and x.ndim != 1:
-        return _unique_slices(x, normalise_axis(node["axis"], x.ndim), settled)
-    return pf.unique(x, True, True, True, sorted=settled)
-
-
-def _unique_slices(x: Value, axis: int, settled: bool) -> tuple[Value, ...]:
-    """Slices along ``axis`` that differ; each is compared with each."""
-    count = x.dims[axis]
-    order = [axis, *(i for i in range(x.ndim) if i != axis)]
-    rows = pf.reshape(pf.transpose(x, order), [count, dims.floordiv(dims.product(x.dims), count)])
-    left, right = pf.expand_dims(rows, 1), pf.expand_dims(rows, 0)
-    differ = pf.not_equal(left, right)
-    same = pf.logical_not(pf.any(differ, 2))
-    first = pf.argmax(pf.cast(same, pf.int32), 1)
-    places = pf.arange(count)
-    leads = pf.equal(first, places)
-    key = first
-    if settled:
-        at = pf.expand_dims(pf.argmax(pf.cast(differ, pf.int32), 2), 2)
-        less = pf.squeeze(pf.gather_elements(pf.cast(pf.less(left, right), pf.int32), at, 2), 2)
-        before = pf.logical_and(pf.cast(less, pf.bool_), pf.expand_dims(leads, 1))
-        key = pf.sum(pf.cast(before, pf.int64), 0)
-    else:
-        key = pf.sum(
-            pf.cast(pf.logical_and(pf.less(pf.expand_dims(places, 1), first), pf.expand_dims(leads, 1)), pf.int64), 0
-        )
-    found = pf.reshape(pf.nonzero(leads), [-1])
-    chosen = pf.gather(found, pf.argsort(pf.gather(key, found)))
-    counts = pf.gather(pf.sum(pf.cast(same, pf.int64), 1), chosen)
-    return pf.gather(x, chosen, axis), chosen, key, counts
+    axis = node.get("axis") if x.ndim != 1 else None
+    return pf.unique(x, True, True, True, bool(node["sorted"]), axis)
 
 
 @onnx_op("NonZero")

@@ -8,7 +8,7 @@ import numpy as np
 
 from cases.case import FLOATS, Case, integers, normal, uniform
 from pyflow.ops.loss import cross_entropy, mse
-from pyflow.ops.normalization import batch_norm_train
+from pyflow.ops.normalization import batch_norm_train, layer_norm
 
 F64 = np.float64
 
@@ -68,6 +68,20 @@ CASES = [
         _layer_norm((1, 2)),
         rtol=1e-11,
         atol=1e-12,
+    ),
+    *(
+        Case(
+            lambda x, *rest, keep: layer_norm(x, **dict(zip(keep, rest, strict=True))),
+            (normal(4, 5, dtype=F64), *(normal(5, dtype=F64, seed=1) for _ in keep)),
+            {"keep": keep},
+            lambda x, *rest, keep: _layer_norm((1,))(
+                x, *({"scale": np.ones(5), "bias": np.zeros(5), **dict(zip(keep, rest, strict=True))}.values())
+            ),
+            rtol=1e-11,
+            atol=1e-12,
+            label="layer_norm without all",
+        )
+        for keep in ((), ("scale",), ("bias",))
     ),
     *(
         Case(

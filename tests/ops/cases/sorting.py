@@ -78,6 +78,15 @@ SORTED = [
 ]
 
 
+def distinct_slices(x: np.ndarray, sorted: bool = True, axis: int = 0, **_: Any) -> tuple[np.ndarray, ...]:
+    values, index, inverse, counts = np.unique(x, True, True, True, axis=axis)
+    if not sorted:
+        order = np.argsort(index)
+        values, index, counts = np.take(values, order, axis), index[order], counts[order]
+        inverse = np.argsort(order)[inverse.reshape(-1)]
+    return values, index, inverse.reshape(-1), counts
+
+
 def distinct_values(
     x: np.ndarray,
     return_index: bool = False,
@@ -104,6 +113,19 @@ DISTINCT = [
         for s in (True, False)
     ),
     Case(pf.unique, (bools(9),), {}, np.unique, label="unique"),
+    *(
+        Case(pf.unique, (x,), {**EVERYTHING, "axis": axis, "sorted": s}, distinct_slices, label="unique slices")
+        for x in (integers(0, 2, 7, 2), integers(0, 2, 2, 7, 2).astype(np.float32), bools(5, 2), integers(0, 2, 0, 3))
+        for axis in (0, -1)
+        for s in (True, False)
+    ),
+    Case(
+        pf.unique,
+        (np.array([[np.nan, 1], [0, np.nan], [np.nan, 1], [0, 2]]),),
+        {"axis": 0},
+        lambda x, **_: x[[3, 1, 0]],
+        label="unique slices of NaN",
+    ),
     Case(pf.unique, (integers(0, 5, 4, 6),), EVERYTHING, distinct_values, label="unique"),
     *(
         Case(pf.unique, (x,), EVERYTHING, distinct_values, label=f"unique {what}")
