@@ -75,6 +75,7 @@ def aot_sources() -> list[Path]:
     return sorted((SOURCE / "aot").glob("*.cpp"))
 
 
+SMALL = ["-O2", "-fvect-cost-model=dynamic"]
 LOOPS = "loops"
 """The kernel file that generated programs have in another's place."""
 
@@ -103,7 +104,7 @@ def units(build: Path, version: str) -> list[Unit]:
     result = []
     for isa, march in isas().items():
         for source in kernel_sources():
-            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *(["-O2"] if source.stem == LOOPS else []))
+            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *(SMALL if source.stem == LOOPS else []))
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
     for source in aot_sources():
         result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared)))

@@ -196,7 +196,10 @@ bool Run::prepare(const int32_t* prepares, int32_t count, void* arena, size_t by
     uint64_t& made = state_->made[prepares[index]];
     if (is_current(prepare, made)) continue;
     if (!reads(prepare.sources, prepare.nsources)) return false;
+    pf_partition* const cuts = cuts_;
+    cuts_ = nullptr;
     const bool good = prepare.steps(*this) && execute(arena, bytes) && prepare.steps(*this);
+    cuts_ = cuts;
     mode_ = Mode::Measure;
     temporaries_ = 0;
     shared_ = lane_ = 0;
@@ -333,23 +336,51 @@ __attribute__((noinline)) bool Run::cut_without_state(const Step& step, pf_call&
   return cut(step, kernel, call, partition);
 }
 
+// What place_operands has checked while measuring.
+void Run::find_operands(const Step& step, const int64_t*& sizes) {
+  const pf_step& call = step.call;
+  for (int32_t index = 0; index < call.ninputs + call.noutputs; ++index) {
+    const pf_operand& type = index < call.ninputs ? call.inputs[index] : call.outputs[index - call.ninputs];
+    auto* data = static_cast<unsigned char*>(buffers_[step.buffers[index]]);
+    bool empty = false;
+    for (int32_t axis = 0; axis < type.ndim; ++axis) empty |= sizes[axis] == 0;
+    const int64_t offset = empty ? 0 : sizes[2 * type.ndim] * dtype_bytes(type.dtype);
+    views_[index] = {data + offset, sizes, sizes + type.ndim, type.ndim, type.dtype};
+    sizes += 2 * type.ndim + 1;
+  }
+}
+
+pf_partition* Run::cut_of(const Step& step) const {
+  return cuts_ == nullptr ? nullptr : cuts_ + (step.index - first_cut_);
+}
+
 bool Run::step(const Step& step, const int64_t* sizes, int64_t* defines) {
   const char* const unmeasured = "needs more scratch than the arena has at its largest size";
-  if (!place_operands(step, sizes)) return false;
+  const bool is_cut = cuts_ != nullptr && mode_ == Mode::Execute;
+  if (is_cut) {
+    find_operands(step, sizes);
+  } else if (!place_operands(step, sizes)) {
+    return false;
+  }
   pf_call call{&step.call, views_, views_ + step.call.ninputs, sizes, defines, nullptr};
-  for (int32_t index = 0; index < step.call.nints; ++index)
-    if (sizes[index] == kNoSize) return fail_step(step, PF_INVALID_ARGUMENT, "a size has no value at these sizes");
-  pf_partition partition{};
-  if (state_ == nullptr) return cut_without_state(step, call, &partition);
+  pf_partition own{};
+  pf_partition* partition = cuts_ == nullptr ? &own : cut_of(step);
+  if (!is_cut) {
+    for (int32_t index = 0; index < step.call.nints; ++index)
+      if (sizes[index] == kNoSize) return fail_step(step, PF_INVALID_ARGUMENT, "a size has no value at these sizes");
+    if (state_ == nullptr) return cut_without_state(step, call, &own);
+    *partition = {};
+  }
   const pf_kernel* kernel = state_->kernels[step.kernel];
   call.state = state_->programs[step.index];
-  if (!cut(step, kernel, call, &partition)) return false;
+  if (!is_cut && !cut(step, kernel, call, partition)) return false;
   if (mode_ == Mode::Measure) return true;
   if (!go_on()) return false;
-  if (arena_bytes(options_.threads) > arena_bytes_) return fail_step(step, PF_RESOURCE_EXHAUSTED, unmeasured);
-  const bool parallel = options_.threads > 1 && partition.cost >= kParallelNanoseconds;
-  for (int32_t phase = 0; phase < partition.phases; ++phase)
-    if (!run_phase(step, kernel, call, phase, partition.tasks[phase], parallel)) return false;
+  if (!is_cut && arena_bytes(options_.threads) > arena_bytes_)
+    return fail_step(step, PF_RESOURCE_EXHAUSTED, unmeasured);
+  const bool parallel = options_.threads > 1 && partition->cost >= kParallelNanoseconds;
+  for (int32_t phase = 0; phase < partition->phases; ++phase)
+    if (!run_phase(step, kernel, call, phase, partition->tasks[phase], parallel)) return false;
   return true;
 }
 

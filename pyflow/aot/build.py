@@ -150,7 +150,7 @@ def measure(program: Program, whole: Path) -> dict[str, int]:
     """Bytes of the state and, where no size is open, of the arena, on any ISA: what the header's macros say."""
     with tempfile.TemporaryDirectory() as scratch:
         probe = Path(scratch) / "probe.so"
-        run([*compiler(), "-shared", "-nostdlib", str(whole), "-o", str(probe), "-lm", "-lc"], whole.parent)
+        run([*compiler(), "-shared", "-nostdlib", whole.name, "-o", str(probe), "-lm", "-lc"], whole.parent)
         library = ctypes.CDLL(str(probe))
         state_bytes = getattr(library, f"{program.name}_state_bytes")
         state_bytes.restype = ctypes.c_size_t

@@ -221,6 +221,7 @@ def _entry(program: Program, function: Function, prepares: _Prepares) -> list[st
     lines += wrapped(f"int32_t {full}(", entry_parameters(program, function), ") {")
     lines += _frame("state_of(state), -1", bodies)
     lines += [f"  n.{field} = {field};" for field in fields]
+    lines += _cuts(program, bodies)
     lines += [f"  if (!begin(run, options) || !{name}_sizes(run, n)) return run.code();"]
     lines += [f"  if (!{call}) return run.code();" for call in extents]
     if lists["Reads"]:
@@ -258,6 +259,18 @@ def _entry(program: Program, function: Function, prepares: _Prepares) -> list[st
     lines += wrapped(f"size_t {full}_arena_bytes(", [*given, "int32_t threads"], ") {")
     lines += [f"  return {full}_arena_bytes_on({', '.join(passed)});", "}", "", '}  // extern "C"', ""]
     return lines
+
+
+MOST_CUTS = 256
+
+
+def _cuts(program: Program, bodies: Bodies) -> list[str]:
+    """Steps whose sizes are all fed are cut once."""
+    numbers = [number for (body, _), number in program.steps.items() if body in bodies.bodies]
+    if bodies.late or not numbers or max(numbers) - min(numbers) >= MOST_CUTS:
+        return []
+    count = max(numbers) - min(numbers) + 1
+    return [f"  pf_partition cuts[{count}];", f"  run.keep_cuts(cuts, {min(numbers)});"]
 
 
 def _frame(state: str, bodies: Bodies, report: str = "report_of(status)") -> list[str]:

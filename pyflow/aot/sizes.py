@@ -14,7 +14,7 @@ _WORDS = frozenset(
     enum explicit export extern false float for friend goto if inline int long mutable namespace new not
     operator or private protected public register return short signed sizeof static struct switch template this
     throw true try typedef typeid union unsigned using virtual void volatile while xor restrict arena
-    arena_bytes buffers bytes errno late linux n options run s state status stderr stdin stdout unix views
+    arena_bytes buffers bytes cuts errno late linux n options run s state status stderr stdin stdout unix views
     """.split()  # noqa: SIM905
 )
 

@@ -16,8 +16,11 @@ from click.testing import CliRunner
 import pyflow as pf
 from pyflow.aot.kernels import FAMILIES
 from pyflow.cli import main
+from pyflow.demo.digits import load_digits
+from pyflow.demo.model import build_digits
 
 pytestmark = pytest.mark.builds
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "cpp"
 HOSTS = Path(__file__).with_name("aot_hosts")
 ALLOWED = {"memcmp", "memcpy", "memmove", "memset", "snprintf", "strcmp", "vsnprintf"}
 """Of the C library, beside what libm exports."""
@@ -307,3 +310,63 @@ def test_the_command(tmp_path: Path) -> None:
     assert "other_f(" in (tmp_path / "text" / "other.h").read_text()
     done = CliRunner().invoke(main, ["compile", str(tmp_path / "layer.pfg"), "-o", "x", "--entry", "nonsense"])
     assert done.exit_code == 2
+
+
+def test_a_result_without_a_bound_needs_one(tmp_path: Path) -> None:
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder(pf.float32, ("n",), name="x")
+        count = pf.placeholder(pf.int64, (), name="count")
+        y = pf.zeros((count,)) + pf.sum(x)
+    entries = {"main": ([x, count], [y])}
+    with pytest.raises(pf.errors.UnimplementedError, match=r"nothing bounds(.|\n)*max_sizes=\{") as raised:
+        pf.aot.compile(graph, entries, tmp_path)
+    names = str(raised.value).partition("max_sizes={")[2].partition("}")[0]
+    bounds = {part.partition(":")[0].strip(" '"): 8 for part in names.split(",")}
+    loaded = pf.aot.compile(graph, entries, tmp_path, emit="shared", max_sizes=bounds).load()
+    ones = np.ones(3, np.float32)
+    np.testing.assert_array_equal(loaded.main(ones, np.int64(5)), np.full(5, 3, np.float32))
+    assert loaded.main(ones, np.int64(0)).shape == (0,)
+    with pytest.raises(pf.errors.InvalidArgumentError, match="is 9; expected 0 to 8"):
+        loaded.main(ones, np.int64(9))
+
+
+def test_training_in_a_c_program(tmp_path: Path) -> None:
+    model = build_digits()
+    train_x, test_x, train_y, test_y = load_digits()
+    for name, images, labels in (("train", train_x, train_y), ("test", test_x, test_y)):
+        images.astype(np.float32).tofile(tmp_path / f"{name}_images.bin")
+        labels.astype(np.int64).tofile(tmp_path / f"{name}_labels.bin")
+    session = pf.Session(model.graph)
+    session.run(model.initialise)
+    entries = {
+        "train_step": ([model.images, model.labels, model.rate], [model.loss, model.train_step]),
+        "predict": ([model.images], [model.logits]),
+    }
+    pf.aot.compile(session, entries, tmp_path, "digits", emit="static")
+    flags = ("-std=c++17", *WARNINGS, "-O1")
+    run(
+        "c++", *flags, EXAMPLES / "aot_train.cpp", f"-I{tmp_path}", "libdigits.a", "-lm", "-o", "train", folder=tmp_path
+    )
+    (line,) = run(tmp_path / "train", tmp_path, len(train_y), len(test_y), 250, 64)
+    assert float(line.rpartition(" ")[2]) >= 0.97
+    data = np.fromfile(tmp_path / "weights.bin", np.float32)
+    for name in ("hidden_w", "hidden_b", "out_w", "out_b"):
+        shape = model.graph.variables[name].dims
+        value, data = data[: int(np.prod(shape))], data[int(np.prod(shape)) :]
+        assert not np.array_equal(value.reshape(shape), session.state.get(name))
+    assert data.size == 0
+    run(
+        "c++",
+        *flags,
+        EXAMPLES / "aot_classifier.cpp",
+        f"-I{tmp_path}",
+        "libdigits.a",
+        "-lm",
+        "-o",
+        "look",
+        folder=tmp_path,
+    )
+    digits = [int(line) for line in run(tmp_path / "look", tmp_path / "test_images.bin")]
+    expected = np.argmax(session.run(model.logits, {model.images: test_x}), 1)
+    assert digits == expected.tolist()

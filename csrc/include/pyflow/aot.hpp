@@ -132,6 +132,12 @@ class Run {
   // `state` may be NULL where steps are only measured, for the ISA `isa`.
   Run(const Model& model, State* state, int32_t isa, void** buffers, int64_t* bytes, pf_view* views,
       const Report& report);
+  // Room for what measuring finds of the steps from number `first` on. Only where no step tells a size: what was
+  // measured holds then when it executes.
+  void keep_cuts(pf_partition* cuts, int32_t first) {
+    cuts_ = cuts;
+    first_cut_ = first;
+  }
 
   // Is the state one of this model's, are the options whole?
   bool begin(const Options* options);
@@ -187,6 +193,8 @@ class Run {
   bool fail_step(const Step& step, pf_code code, const char* what);
   bool place(pf_view* view, int32_t buffer, int32_t dtype, int32_t ndim, const int64_t* sizes);
   bool place_operands(const Step& step, const int64_t*& sizes);
+  void find_operands(const Step& step, const int64_t*& sizes);
+  pf_partition* cut_of(const Step& step) const;
   bool cut(const Step& step, const pf_kernel* kernel, const pf_call& call, pf_partition* partition);
   bool cut_without_state(const Step& step, pf_call& call, pf_partition* partition);
   bool run_phase(const Step& step, const pf_kernel* kernel, const pf_call& call, int32_t phase, int64_t tasks,
@@ -200,6 +208,8 @@ class Run {
   void** buffers_;
   int64_t* bytes_;
   pf_view* views_;
+  pf_partition* cuts_ = nullptr;
+  int32_t first_cut_ = 0;
   Report report_;
   Options options_{};
   Mode mode_ = Mode::Measure;
