@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from pyflow import dtypes
+from pyflow import dims, dtypes
 from pyflow.apply import convert
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.flow.loops import scan
 from pyflow.graph import Value
 from pyflow.opdef import call
+from pyflow.ops.sizes import differ
 
 __all__ = ["gru", "lstm", "rnn"]
 
@@ -99,6 +100,19 @@ def _pass(
     return (_turned(ys, lengths) if lengths is not None and backwards else ys), last
 
 
+def _check_sizes(op: str, x: Value, w: Value, r: Value, b: Value | None, gates: int) -> None:
+    """Raises InvalidArgumentError where sizes are known not to fit each other."""
+    turns, rows = w.dims[0], dims.mul(r.dims[2], gates)
+    pairs = [(w.dims[1], rows), (w.dims[2], x.dims[2]), (r.dims[0], turns), (r.dims[1], rows)]
+    wanted = f"w [{turns}, {gates} * H, I] and r [{turns}, {gates} * H, H]"
+    got = f"w: {w.type}, r: {r.type}"
+    if b is not None:
+        wanted, got = f"{wanted}, b [{turns}, {2 * gates} * H]", f"{got}, b: {b.type}"
+        pairs += list(zip(b.dims, (turns, dims.mul(rows, 2)), strict=False)) if b.ndim == 2 else [(0, 1)]
+    if any(differ(size, other) for size, other in pairs):
+        raise _refuse(op, f"expected {wanted} for I = {x.dims[2]}, the last axis of x: {x.type}; got {got}")
+
+
 def _layer(
     op: str,
     x: Any,
@@ -127,6 +141,7 @@ def _layer(
         value = call("transpose", value, (1, 0, 2))
     hidden, batch = recurrent.dims[2], value.dims[1]
     bias = None if b is None else convert(b)
+    _check_sizes(op, value, weights, recurrent, bias, gates)
     many = None if lengths is None else call("cast", convert(lengths), dtypes.int64)
     outputs, ends = [], []
     for i, backwards in enumerate(turns):

@@ -42,7 +42,7 @@ __all__ = [
     "thresholded_relu",
 ]
 
-SELU_ALPHA, SELU_SCALE = 1.67326319217681884765625, 1.05070102214813232421875
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def _where(condition: Value, left: Any, right: Any) -> Value:
