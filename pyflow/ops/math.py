@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims
+from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.dtypes import real_dtype
 from pyflow.errors import InvalidArgumentError
@@ -428,8 +429,24 @@ def _rounding(name: str, doc: str, onnx: str = "") -> Any:
 
 floor = _rounding("floor", "The largest whole number ``<= x``.", "Floor")
 ceil = _rounding("ceil", "The smallest whole number ``>= x``.", "Ceil")
-round = _rounding("round", "The nearest whole number, halves to the even one (IEEE 754).", "Round")
+_round = _rounding("round", "The nearest whole number, halves to even (IEEE 754); see :func:`pyflow.round`.", "Round")
 trunc = _rounding("trunc", "``x`` without its fraction: rounded towards 0.")
+
+
+def round(x: Any, decimals: int = 0, *, name: str | None = None) -> Value:
+    """The nearest number with ``decimals`` digits after the point, halves to even; negative: tens, hundreds ...
+
+    x: real, any shape. As NumPy and PyTorch, ``round(x * 10**decimals) / 10**decimals``, each step rounded.
+    """
+    value = convert(x)
+    whole = value.dtype.is_integer
+    if decimals == 0 or (whole and decimals > 0):
+        result: Value = _round(value, name=name)
+        return result
+    scale = 10.0 ** abs(decimals)
+    there, back = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
+    near = call(back, _round(call(there, value, scale)), scale, name=None if whole else name)
+    return call("cast", near, value.dtype, name=name) if whole else near
 
 
 identity = define(

@@ -167,6 +167,11 @@ PARTS = [
         Case(name, (EXTREMES_OF_INT64, EXTREMES_OF_INT64[::-1].copy()), {}, function, dtype=np.int64)
         for name, function in {"fmax": np.fmax, "fmin": np.fmin}.items()
     ),
+    *(
+        Case(pf.round, (x,), {"decimals": d}, lambda x, decimals: np.round(x, decimals), label="decimals")
+        for x in (normal(9, dtype=F64, scale=1e3), integers(-99999, 99999, 9))
+        for d in (2, -2)
+    ),
     *(Case("imag", (x,), {}, np.imag, dtype=x.dtype) for x in (EXTREMES_OF_INT64, normal(3, dtype=np.float16))),
     Case("angle", (np.array([3, -2, 0]),), {}, np.angle, dtype=F64),
     *(
