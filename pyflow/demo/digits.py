@@ -12,6 +12,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 import pyflow as pf
+from pyflow.demo.ahead import run_ahead
 from pyflow.demo.model import SIDE, Digits, build_digits
 from pyflow.demo.pictures import History, draw_digits, draw_training
 
@@ -135,6 +136,8 @@ def run_demo(out: str, epochs: int, seed: int, threads: int) -> float:
     latency = _latency(model, session, test_x[:1])
     peak = session.memory_plan({"batch": BATCH}, [model.train_step, model.loss, model.accuracy]).peak
     images_per_second = len(history.losses) * BATCH / trained
+    compiles = session.stats.compiles
+    ahead = run_ahead(model, session, test_x, folder)
 
     table = Table("what", "where", "size", title="made", title_justify="left")
     for what, path in (
@@ -144,12 +147,21 @@ def run_demo(out: str, epochs: int, seed: int, threads: int) -> float:
         ("graph with weights", folder / "digits.graph"),
     ):
         table.add_row(what, str(path), f"{path.stat().st_size / 1024:,.0f} KiB")
+    if ahead is not None:
+        sizes = f"{ahead.code_bytes / 1024:,.0f} KiB code, {ahead.weight_bytes / 1024:,.0f} KiB weights"
+        table.add_row("C++ library and its host", str(folder / "library"), sizes)
     console.print(table)
     table = Table("measured", "", title="how fast", title_justify="left")
     table.add_row("training", f"{trained:.1f} s, {images_per_second:,.0f} images/s")
     table.add_row("one image, bound call", f"{latency * 1e6:.0f} us")
+    if ahead is not None:
+        same = "every bit the session's" if ahead.same_bits else "OTHER BITS than the session's"
+        table.add_row("one image, C++ library", f"{ahead.latency_seconds * 1e6:.0f} us")
+        table.add_row("first result of the C++ program", f"{ahead.start_seconds * 1e3:.1f} ms after its start")
+        table.add_row("the test images in C++", f"{ahead.values:,} values, {same}")
+        table.add_row("compiled and built in", f"{ahead.seconds:.1f} s")
     table.add_row(f"memory of a train step at batch {BATCH}", f"{peak / 1024:,.0f} KiB")
-    table.add_row("compiles, at every batch size together", str(session.stats.compiles))
+    table.add_row("compiles, at every batch size together", str(compiles))
     table.add_row("all in all", f"{time.perf_counter() - began:.1f} s")
     console.print(table)
     return float(accuracy)
