@@ -112,6 +112,17 @@ def test_a_branch_not_taken_is_not_run(graph: pf.Graph, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("device", ["cpu", "ref"])
+def test_host_ops_that_one_branch_needs_run_there(graph: pf.Graph, device: str) -> None:
+    taken, x = pf.placeholder(pf.bool_, ()), pf.placeholder(pf.float64, (2, 2))
+    factor = pf.linalg.cholesky(x)
+    result = pf.cond(taken, lambda: factor, lambda: pf.zeros((2, 2), pf.float64))
+    indefinite = -np.eye(2)
+    assert not run(graph, result, {taken: False, x: indefinite}, device=device).any()
+    with pytest.raises(errors.InvalidArgumentError, match="cholesky"):
+        run(graph, result, {taken: True, x: indefinite}, device=device)
+
+
 def test_effects_run_in_order_each_turn(graph: pf.Graph, capsys: pytest.CaptureFixture) -> None:
     first = pf.print(pf.constant(0), message="before")
 
