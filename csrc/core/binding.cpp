@@ -180,15 +180,19 @@ void Binding::place_item(const Item& item, uint32_t body, BoundItem& bound) {
   }
 }
 
-void Binding::bind_item(uint32_t body, size_t index) {
-  const Item& item = model_.body(body).items[index];
-  BoundItem& bound = bodies_[body][index];
-  unbind(item, bound);
+void Binding::measure_grown(uint32_t body, const Item& item) {
   try {
     for (uint32_t buffer : item.grows) bytes_[buffer] = bytes_of(buffer, PF_RESOURCE_EXHAUSTED);
   } catch (const Error& error) {
     fail_step(model_, body, item.first, error.code(), error.message());
   }
+}
+
+void Binding::bind_item(uint32_t body, size_t index) {
+  const Item& item = model_.body(body).items[index];
+  BoundItem& bound = bodies_[body][index];
+  unbind(item, bound);
+  measure_grown(body, item);
   place_item(item, body, bound);
   if (item.action == Action::Kernel) {
     pf_needs needs{0, 0};
@@ -217,12 +221,18 @@ void Binding::bind_late(uint32_t body, size_t index) {
     }
     same = same && bound.at[each] == symbol.value;
   }
-  if (same) return;
-  bound.at.clear();
-  for (uint32_t symbol : item.waits) bound.at.push_back(symbols_[symbol].value);
+  if (!same) {
+    bound.at.clear();
+    for (uint32_t symbol : item.waits) bound.at.push_back(symbols_[symbol].value);
+  }
   for (uint32_t symbol : item.defines) symbols_[symbol].known = false;
+  // Rows and buffers are shared: items of another branch may have changed them since this one was bound.
   evaluate(item.rows);
-  bind_item(body, index);
+  if (same) {
+    measure_grown(body, item);
+  } else {
+    bind_item(body, index);
+  }
 }
 
 void Binding::take_defines(uint32_t body, size_t index) {

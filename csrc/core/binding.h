@@ -65,6 +65,8 @@ class Binding {
  private:
   void lay_out();
   int64_t bytes_of(uint32_t buffer, pf_code code) const;
+  // The bytes of the late buffers that the item writes.
+  void measure_grown(uint32_t body, const Item& item);
   void bind_item(uint32_t body, size_t index);
   void place_item(const Item& item, uint32_t body, BoundItem& bound);
   void place_view(const View& view, pf_place& place, int64_t*& numbers) const;

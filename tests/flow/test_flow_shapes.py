@@ -150,3 +150,13 @@ def test_looking_inside(graph: pf.Graph) -> None:
         pytest.raises(errors.FailedPreconditionError, match="not finite"),
     ):
         session.run(got, {n: 10000})
+
+
+def test_branches_share_the_memory_of_a_result_whose_size_changes(graph: pf.Graph) -> None:
+    x = pf.placeholder("float64", (5,))
+    y = pf.cond(pf.sum(x) > 0.0, lambda: pf.concat([x, x * 2.0], axis=0), lambda: x[1:])
+    session = pf.Session(graph)
+    given = np.arange(1.0, 6.0)
+    for sign in (1, -1, 1, 1, -1, 1):
+        wanted = np.concatenate([given, 2 * given]) if sign > 0 else -given[1:]
+        np.testing.assert_array_equal(session.run(y, {x: sign * given}), wanted)
