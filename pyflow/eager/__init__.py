@@ -8,9 +8,9 @@ from collections.abc import MutableMapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from pyflow.eager import dispatch, methods
+from pyflow.eager import flow, methods, quick
 from pyflow.eager.backward import GradientTape, grad, grad_of
-from pyflow.eager.dispatch import run
+from pyflow.eager.dispatch import run, seed
 from pyflow.eager.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from pyflow.eager.tensor import Tensor, from_dlpack, from_numpy, tensor
 
@@ -27,11 +27,17 @@ __all__ = [
     "is_grad_enabled",
     "no_grad",
     "run",
+    "seed",
     "tensor",
 ]
 
 
+COMPOSED = ("ctc_loss", "gru", "lstm", "rnn", "sequence_map")
+"""Functions of loops that take tensors as op functions do."""
+
+
 def install(names: MutableMapping[str, Any], functions: Sequence[str], namespaces: Sequence[ModuleType]) -> None:
     """Makes the op functions in ``names`` and ``namespaces`` take tensors, and gives tensors their methods."""
-    dispatch.install(names, functions, namespaces)
+    quick.install(names, (*functions, *COMPOSED), namespaces)
+    names.update({name: flow.chosen(name, names[name]) for name in flow.EAGER})
     methods.install({name: names[name] for name in functions})

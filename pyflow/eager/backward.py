@@ -198,7 +198,9 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
                 given[number] = call("identity", source) if source.requires_grad else source.detach()
                 given[number].requires_grad = True
             sources = [given[number] for number in numbers]
-            found = grad_of(function(*given, **kwargs), sources, create_graph=create)
+            result = function(*given, **kwargs)
+            depends = not isinstance(result, Tensor) or result.requires_grad
+            found = grad_of(result, sources, create_graph=create) if depends else [None] * len(sources)
         pairs = zip(sources, found, strict=True)
         shown = [Tensor._of(np.zeros(x.shape, x.dtype.numpy), x.dtype) if g is None else g for x, g in pairs]
         return shown[0] if isinstance(argnums, int) else tuple(shown)

@@ -6,48 +6,24 @@ traced graph, one per different size, so that one entry serves all shapes of a p
 
 from __future__ import annotations
 
-import functools
-import itertools
-import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyflow import apply as applying
 from pyflow import dtypes
-from pyflow.apply import _weak_dtype, is_operand
-from pyflow.dims import Dim
-from pyflow.dtypes import DType
-from pyflow.eager.entry import NOWHERE, Entry, engine
+from pyflow.apply import _weak_dtype
+from pyflow.eager.entry import Entry, engine
 from pyflow.eager.tensor import Tensor
+from pyflow.eager.tracing import Applied, Array, Call, collect, name_of
 from pyflow.errors import DTypeError, InternalError, PyflowError, message, user_origin
-from pyflow.graph import Graph, Node, Value
-from pyflow.opdef import OpDef, attr_key
-from pyflow.ops.sources import constant, placeholder
+from pyflow.opdef import OpDef
 
 CACHED = 4096
 """Entries that are kept, and exact shapes by which they are found."""
 SMALL = 64
 """Elements of an integer operand that may be part of a key."""
-
-
-class _Slot:
-    """Stands for an operand in a key and in a call's arguments."""
-
-    def __repr__(self) -> str:
-        return "<operand>"
-
-
-SLOT = _Slot()
-
-
-class _Array(Tensor):
-    """An array beside tensors: an operand, or, where the function takes none there, itself."""
-
-    __slots__ = ()
 
 
 class Level(NamedTuple):
@@ -68,79 +44,33 @@ _levels: dict[Any, int] = {}
 """By kind of call: the place in LEVELS that it needs."""
 
 
-def _collect(value: Any, operands: list[Tensor]) -> Any:
-    """The key of an argument; tensors and arrays in it are put on ``operands``."""
-    kind = type(value)
-    if kind is Tensor:
-        operands.append(value)
-        return SLOT
-    if value is None or kind is str or kind is DType:
-        return value
-    if kind is int or kind is bool or kind is float or kind is complex:
-        return (kind, attr_key(value) if kind is not complex else (attr_key(value.real), attr_key(value.imag)))
-    if kind is tuple or kind is list:
-        return (kind, *[_collect(entry, operands) for entry in value])
-    if isinstance(value, Tensor):
-        operands.append(value)
-        return SLOT
-    if isinstance(value, (np.ndarray, np.generic)) and dtypes.is_known(value.dtype):
-        operands.append(_Array._of(np.asarray(value), dtypes.as_dtype(value.dtype)))
-        return SLOT
-    if kind is slice:
-        return (slice, *[_collect(part, operands) for part in (value.start, value.stop, value.step)])
-    if isinstance(value, Mapping):
-        return (kind, *[(name, _collect(entry, operands)) for name, entry in value.items()])
-    if isinstance(value, (tuple, list)):
-        return (kind, *[_collect(entry, operands) for entry in value])
-    if is_operand(value):
-        raise _mixed(value)
-    return value
-
-
-def _filled(value: Any, operands: Iterator[Any]) -> Any:
-    """An argument with ``operands`` in place of its tensors and arrays, or slots, in the order of :func:`_collect`."""
-    if isinstance(value, (Tensor, _Slot)):
-        return next(operands)
-    if isinstance(value, (np.ndarray, np.generic)):
-        return next(operands) if dtypes.is_known(value.dtype) else value
-    if isinstance(value, slice):
-        return slice(*[_filled(part, operands) for part in (value.start, value.stop, value.step)])
-    if isinstance(value, Mapping):
-        return {name: _filled(entry, operands) for name, entry in value.items()}
-    if isinstance(value, (tuple, list)):
-        entries = [_filled(entry, operands) for entry in value]
-        return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)
-    return value
-
-
-def _mixed(value: Any) -> DTypeError:
-    shown = f"{value.name}: {value.type}" if hasattr(value, "type") else repr(value)
-    what = f"the graph value {shown} and a tensor are operands of one call"
-    return DTypeError(
-        message("eager", what, user_origin(), "feed x.numpy() to a placeholder, or make it a pf.constant of the graph")
-    )
-
-
 def invoke(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What ``function``, of graph values, gives for these arguments, some of which are tensors."""
+    return invoked(function, args, kwargs)[0]
+
+
+def invoked(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Entry | None]:
+    """As :func:`invoke`; and the entry that serves all calls of these shapes, if one does."""
     operands: list[Tensor] = []
-    key: Any = (function, *[_collect(value, operands) for value in args])
+    key: Any = (function, *[collect(value, operands) for value in args])
     if kwargs:
-        key = (*key, *[(name, _collect(value, operands)) for name, value in kwargs.items() if name != "name"])
+        key = (*key, *[(name, collect(value, operands)) for name, value in kwargs.items() if name != "name"])
     exact = (key, *[(operand._dtype, operand.shape) for operand in operands])
     try:
         entry = _shapes.get(exact)
     except TypeError:
         raise _unhashable(function, args, kwargs) from None
+    serves = entry
     if entry is None:
-        entry = _find(function, args, kwargs, key, exact, operands)
+        entry, is_general = _find(function, args, kwargs, key, exact, operands)
+        serves = entry if is_general else None
     try:
-        return entry(operands)
+        return entry(operands), serves
     except PyflowError as error:
-        raise _explained(error, function, args, kwargs, operands) from None
+        raise explained(error, function, args, kwargs, operands) from None
 
 
-def _explained(
+def explained(
     error: PyflowError,
     function: Callable[..., Any],
     args: Sequence[Any],
@@ -150,8 +80,8 @@ def _explained(
     """What inference says of the call at its very sizes, if it refuses them; else ``error`` with the user's line."""
     try:
         with engine.lock:
-            call = _Call.of(function, args, kwargs, operands)
-            call.trace(operands, [operand.shape for operand in operands], [None] * len(operands))
+            traced = Call.of(function, args, kwargs, operands)
+            traced.trace(operands, [operand.shape for operand in operands], [None] * len(operands))
     except PyflowError as told:
         return told
     text, _, hint = str(error).partition("\n")
@@ -164,11 +94,7 @@ def _explained(
 
 def _unhashable(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> DTypeError:
     shown = ", ".join(type(value).__name__ for value in (*args, *kwargs.values()))
-    return DTypeError(message(_name(function), f"cannot be called with arguments of types {shown}", user_origin()))
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return function.op.name if isinstance(function, _Applied) else getattr(function, "__name__", "call")
+    return DTypeError(message(name_of(function), f"cannot be called with arguments of types {shown}", user_origin()))
 
 
 def _find(
@@ -178,11 +104,11 @@ def _find(
     key: Any,
     exact: Any,
     operands: Sequence[Tensor],
-) -> Entry:
-    """The entry for a call whose exact shapes are new."""
+) -> tuple[Entry, bool]:
+    """The entry for a call whose exact shapes are new; does it serve all calls of these shapes?"""
     with engine.lock:
         pattern = _pattern(operands)
-        call = _Call.of(function, args, kwargs, operands)
+        traced = Call.of(function, args, kwargs, operands)
         kind = (key, tuple(operand._dtype for operand in operands), tuple(map(len, pattern)))
         for place in range(_levels.get(kind, 0), len(LEVELS)):
             level = LEVELS[place]
@@ -194,7 +120,7 @@ def _find(
             entry = _entries.get(found_by)
             if entry is None:
                 try:
-                    entry = call.entry(operands, shapes, held)
+                    entry = traced.entry(operands, shapes, held)
                 except (PyflowError, ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
                     if place < len(LEVELS) - 1 and not isinstance(error, InternalError) and _is_more(operands, place):
                         continue
@@ -202,12 +128,14 @@ def _find(
                 _entries[found_by] = entry
                 if len(_entries) > CACHED:
                     _entries.popitem(last=False)
+            if len(_levels) > CACHED:
+                _levels.clear()
             _levels[kind] = place
             if not level.contents:
                 if len(_shapes) > CACHED:
                     _shapes.clear()
                 _shapes[exact] = entry
-            return entry
+            return entry, not level.contents
     raise AssertionError("the last level with something to tell raises")
 
 
@@ -228,122 +156,31 @@ def _pattern(operands: Sequence[Tensor]) -> list[tuple[int, ...]]:
 def _content(operand: Tensor) -> Any:
     """What an array, or a small operand of integers (or bools) of at most one axis, holds, as part of a key."""
     small = operand._dtype.kind in "iub" and operand.ndim < 2 and operand.size <= SMALL
-    small = small or (isinstance(operand, _Array) and not operand._dtype.is_object)
+    small = small or (isinstance(operand, Array) and not operand._dtype.is_object)
     return (operand._array.tobytes(), operand.shape) if small else None
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A call without its operands, to be traced."""
-
-    function: Callable[..., Any]
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    kinds: Sequence[type[Tensor]]
-    """Of the operands: tensors or arrays."""
-
-    @classmethod
-    def of(
-        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], operands: Sequence[Tensor]
-    ) -> _Call:
-        slots = itertools.repeat(SLOT)
-        named = {name: _filled(value, slots) for name, value in kwargs.items() if name != "name"}
-        return cls(function, [_filled(value, slots) for value in args], named, [type(each) for each in operands])
-
-    def trace(
-        self, operands: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], held: Sequence[Any]
-    ) -> tuple[Graph, list[Value], Any]:
-        """The call on placeholders of these shapes (negative sizes are symbols), and on constants where ``held`` says
-        so: its graph, placeholders and result."""
-        graph = Graph()
-        with graph.as_default(), graph.attributed_to(NOWHERE):
-            symbols = {size: Dim(f"n{-size}", min=2) for shape in shapes for size in shape if size < 0}
-            inputs = [
-                placeholder(operand._dtype, [symbols.get(size, size) for size in shape], name=f"x{index}")
-                for index, (operand, shape) in enumerate(zip(operands, shapes, strict=True))
-            ]
-            given: list[Any] = list(inputs)
-            for index, content in enumerate(held):
-                if content is not None:
-                    array = operands[index]._array
-                    given[index] = array if self.kinds[index] is _Array else constant(array)
-            order = iter(given)
-            filled = [_filled(value, order) for value in self.args]
-            named = {name: _filled(value, order) for name, value in self.kwargs.items()}
-            return graph, inputs, self.function(*filled, **named)
-
-    def entry(self, operands: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], held: Sequence[Any]) -> Entry:
-        """The entry of the call at these shapes."""
-        graph, inputs, result = self.trace(operands, shapes, held)
-        outputs: list[Value] = []
-        nodes: list[Node] = []
-        build = _builder(result, outputs, nodes)
-        made = Entry(_name(self.function), graph, inputs, outputs, build, nodes)
-        if any(size < 0 for shape in shapes for size in shape):
-            made.at_sizes = lambda given: self.entry(given, [each.shape for each in given], held)
-        return made
-
-
-def _builder(result: Any, outputs: list[Value], nodes: list[Node]) -> Callable[[Sequence[Any]], Any]:
-    """Reads the structure of a traced result; from the tensors of its values the function makes it anew."""
-    if isinstance(result, Value):
-        place = len(outputs)
-        outputs.append(result)
-        return lambda made: made[place]
-    if isinstance(result, Node):
-        nodes.append(result)
-        return lambda made: None
-    if isinstance(result, (tuple, list)):
-        parts = [_builder(entry, outputs, nodes) for entry in result]
-        kind: Any = type(result)
-        if hasattr(result, "_fields"):
-            return lambda made: kind(*[part(made) for part in parts])
-        return lambda made: kind([part(made) for part in parts])
-    if isinstance(result, Mapping):
-        named = {name: _builder(entry, outputs, nodes) for name, entry in result.items()}
-        return lambda made: {name: part(made) for name, part in named.items()}
-    return lambda made: result
-
-
-class _Applied:
-    """An op as a function of its inputs and attributes."""
-
-    __slots__ = ("op",)
-
-    def __init__(self, op: OpDef) -> None:
-        self.op = op
-
-    def __call__(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
-        return applying.apply(self.op, inputs, attrs)
-
-
-_applied: dict[str, _Applied] = {}
-
-
-def _has_tensor(value: Any) -> bool:
+def has_tensor(value: Any) -> bool:
     kind = type(value)
     if kind is Tensor:
         return True
     if kind is list or kind is tuple:
-        return any(map(_has_tensor, value))
-    return isinstance(value, Tensor) or (isinstance(value, Mapping) and any(map(_has_tensor, value.values())))
+        return any(map(has_tensor, value))
+    return isinstance(value, Tensor) or (isinstance(value, Mapping) and any(map(has_tensor, value.values())))
 
 
 def handle(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
     """:data:`pyflow.apply.eager_handler`: the call, if one of its operands is a tensor."""
     for value in inputs:
-        if type(value) is Tensor or _has_tensor(value):
+        if type(value) is Tensor or has_tensor(value):
             break
     else:
-        if not attrs or not any(map(_has_tensor, attrs.values())):
+        if not attrs or not any(map(has_tensor, attrs.values())):
             return NotImplemented
-    function = _applied.get(op.name)
-    if function is None:
-        function = _applied.setdefault(op.name, _Applied(op))
-    return invoke(function, (_settled(op, inputs), attrs), {})
+    return invoke(Applied.of(op), (settled_numbers(op, inputs), attrs), {})
 
 
-def _settled(op: OpDef, inputs: Sequence[Any]) -> Sequence[Any]:
+def settled_numbers(op: OpDef, inputs: Sequence[Any]) -> Sequence[Any]:
     """Python numbers beside tensors as operands of what they become, so that an entry serves all of them."""
     if not op.scalar or op.name == "pow":
         return inputs
@@ -367,38 +204,13 @@ def _settled(op: OpDef, inputs: Sequence[Any]) -> Sequence[Any]:
     return result
 
 
-def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` of graph values, which takes tensors too."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        for value in args:
-            if type(value) is Tensor or _has_tensor(value):
-                return invoke(function, args, kwargs)
-        if kwargs and any(map(_has_tensor, kwargs.values())):
-            return invoke(function, args, kwargs)
-        return function(*args, **kwargs)
-
-    return wrapper
-
-
 def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """``function(*args, **kwargs)`` at once, whatever its arguments: for functions that make values, such as
     ``pf.random_normal``. Gives tensors."""
     return invoke(getattr(function, "__wrapped__", function), args, kwargs)
 
 
-def install(names: MutableMapping[str, Any], functions: Sequence[str], namespaces: Sequence[types.ModuleType]) -> None:
-    """Op functions take tensors from here on: those of defined ops through the one hook, composed ones as a whole."""
-    applying.eager_handler = handle
-    for name in functions:
-        names[name] = _lifted_once(names[name])
-    for module in namespaces:
-        for name in module.__all__:
-            if isinstance(getattr(module, name), types.FunctionType):
-                setattr(module, name, _lifted_once(getattr(module, name)))
-
-
-def _lifted_once(function: Any) -> Any:
-    is_plain = isinstance(function, types.FunctionType) and not hasattr(function, "op")
-    return lifted(function) if is_plain and not hasattr(function, "__wrapped__") else function
+def seed(number: int | None) -> None:
+    """Starts the generator of eager calls anew; None: from the operating system. Until then it has the seed that
+    ``pf.set_random_seed`` gave the default graph."""
+    engine.seed(number)

@@ -24,6 +24,11 @@ NOWHERE = Origin("", 0)
 """Of the nodes of entries: they are used from many lines."""
 
 
+def first(made: Sequence[Any]) -> Any:
+    """Of what calls give one thing by."""
+    return made[0]
+
+
 class Entry:
     """Inputs and outputs in a graph, and the plan that computes one from the other.
 
@@ -61,11 +66,19 @@ class Entry:
         distinct = {value: place for place, value in enumerate(dict.fromkeys(fetches))}
         self._places = [distinct[value] for value in fetches]
         self._shares = len(set(self._places[: len(outputs)])) < len(self.outputs)
+        self.dtype = self._dtypes[0] if self._dtypes else dtypes.bool_
+        self.is_single = len(self._places) == 1 and build is first
+        """It gives one tensor, the first result of ``run``."""
         self.run = engine.compile(graph, [*fetches, *also], [*self.inputs, *self.fed])
 
     def __call__(self, operands: Sequence[Tensor], fed: Sequence[Any] = ()) -> Any:
         """What the call gives for these operands."""
         arrays = self.run(*[operand._array for operand in operands], *fed)
+        if self.is_single:
+            result = Tensor._of(arrays[0], self.dtype)
+            if any([operand._requires_grad for operand in operands]) and mode.recording:
+                attach(Record(self, operands, (result,), ()), (result,))
+            return result
         of = Tensor._of
         if len(self._places) == 1:
             made = [of(arrays[0], self._dtypes[0])]
@@ -73,7 +86,7 @@ class Entry:
             made = [of(arrays[place], dtype) for place, dtype in zip(self._places, self._dtypes, strict=False)]
             if self._shares:
                 made = [of(each._array.copy(), each._dtype) for each in made]
-        if mode.recording and needs_record(operands):
+        if needs_record(operands):
             drawn = [arrays[place] for place in self._places[len(self.outputs) :]]
             attach(Record(self, operands, made, drawn), made)
         return self.build(made)
@@ -168,7 +181,7 @@ def _again(record: Record) -> list[Tensor]:
             result.append(edge.leaf)
             continue
         made = Tensor._of(saved.array, saved.dtype, saved.version)
-        made._record, made._index = edge.record, edge.index
+        made._record, made._index, made._requires_grad = edge.record, edge.index, edge.record is not None
         result.append(made)
     return result
 

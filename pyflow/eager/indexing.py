@@ -10,7 +10,7 @@ import numpy as np
 from pyflow import dtypes
 from pyflow.apply import is_operand
 from pyflow.dtypes import DType
-from pyflow.eager.tape import Record, Version
+from pyflow.eager.tape import Record
 from pyflow.eager.tensor import Tensor, attach, needs_record, tensor
 from pyflow.errors import (
     DTypeError,
@@ -75,7 +75,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         found = array[_with_axes(plain)] if basic else np.asarray(array[plain])
     except (IndexError, ValueError, TypeError) as error:
         raise _failure("getitem", error, x) from None
-    made = Tensor._of(found, x._dtype, x._version if basic else Version())
+    made = Tensor._of(found, x._dtype, x._version if basic else None)
     if needs_record((x,)):
         attach(Record(_WINDOW if basic else _GET, (x,), (made,), plain), (made,))
     return made
@@ -191,7 +191,17 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 def _as_leaf_of_record(x: Tensor) -> Tensor:
     """``x`` as it stands in the record of what changes it: where its gradient goes."""
     before = Tensor._of(x._array, x._dtype, x._version)
-    before._record, before._index = x._record, x._index
+    before._record, before._index, before._requires_grad = x._record, x._index, x._requires_grad
+    return before
+
+
+def as_it_was(x: Tensor, other: Any) -> Tensor:
+    """``x`` to compute from before it is changed: a copy if a gradient will read it."""
+    if not needs_record((x, other) if isinstance(other, Tensor) else (x,)):
+        return x
+    _writable("assign", x)
+    before = Tensor._of(x._array.copy(), x._dtype)
+    before._record, before._index, before._requires_grad = x._record, x._index, x._requires_grad
     return before
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyflow import dtypes
-from pyflow.eager import indexing
+from pyflow.eager import indexing, quick
 from pyflow.eager.tensor import Tensor
 
 SAME = (
@@ -14,6 +14,24 @@ SAME = (
     "min nonzero prod relu repeat round sigmoid sin softmax sort sqrt square squeeze std sum take tanh trace var"
 )
 """Methods that are the op function of their name, the tensor its first argument."""
+
+OPERATORS = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "mod",
+    "matmul": "matmul",
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
+"""Operators of two operands that find their entry at once; the rest go the way of all calls."""
+REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul")
 
 IN_PLACE = {
     "__iadd__": "add",
@@ -46,7 +64,7 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Tensor, other: Any) -> Tensor:
-        return indexing.assign(self, function(self, other))
+        return indexing.assign(self, function(indexing.as_it_was(self, other), other))
 
     method.__name__ = name
     method.__qualname__ = f"Tensor.{name}"
@@ -102,5 +120,7 @@ def install(functions: dict[str, Any]) -> None:
     }
     own.update({name: _method(name, functions[name]) for name in SAME.split()})
     own.update({name: _in_place(name, functions[op]) for name, op in IN_PLACE.items()})
+    own.update({f"__{name}__": quick.operator(op) for name, op in OPERATORS.items()})
+    own.update({f"__r{name}__": quick.operator(OPERATORS[name], reflected=True) for name in REFLECTED})
     for name, method in own.items():
         setattr(Tensor, name, method)

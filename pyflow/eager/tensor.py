@@ -24,30 +24,18 @@ class Tensor(Operators):
     Tensors that share memory (views, ``detach``, ``from_numpy``) see each other's changes.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_array",
-        "_dtype",
-        "_grad",
-        "_hooks",
-        "_index",
-        "_record",
-        "_requires_grad",
-        "_version",
-    )
     _array: Any
     _dtype: DType
-    _version: Version
-    _requires_grad: bool
-    _record: Record | None
-    _index: int
-    _grad: Tensor | None
-    _hooks: list[Callable[[Tensor], Tensor | None]] | None
+    _requires_grad = False
+    """It requires a gradient, or is the result of a recorded call."""
+    _shared: Version | None = None
+    _record: Record | None = None
+    _index = 0
+    _grad: Tensor | None = None
+    _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
-        made = tensor(data, dtype, requires_grad)
-        for name in ("_array", "_dtype", "_version", "_requires_grad", "_record", "_index", "_grad", "_hooks"):
-            setattr(self, name, getattr(made, name))
+        self.__dict__.update(tensor(data, dtype, requires_grad).__dict__)
 
     @classmethod
     def _of(cls, array: Any, dtype: DType, version: Version | None = None) -> Tensor:
@@ -55,13 +43,15 @@ class Tensor(Operators):
         self = cls.__new__(cls)
         self._array = array
         self._dtype = dtype
-        self._version = Version() if version is None else version
-        self._requires_grad = False
-        self._record = None
-        self._index = 0
-        self._grad = None
-        self._hooks = None
+        if version is not None:
+            self._shared = version
         return self
+
+    @property
+    def _version(self) -> Version:
+        if self._shared is None:
+            self._shared = Version()
+        return self._shared
 
     @property
     def dtype(self) -> DType:
@@ -222,7 +212,7 @@ class Tensor(Operators):
 
     @property
     def requires_grad(self) -> bool:
-        return self._requires_grad or self._record is not None
+        return self._requires_grad
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -379,16 +369,13 @@ def from_dlpack(data: Any) -> Tensor:
 
 def needs_record(tensors: Sequence[Tensor]) -> bool:
     """Would a gradient flow through a call on these?"""
-    if mode.recording:
-        for each in tensors:
-            if each._requires_grad or each._record is not None:
-                return True
-    return False
+    return any([each._requires_grad for each in tensors]) and mode.recording
 
 
 def attach(record: Record, outputs: Sequence[Tensor]) -> None:
     """``outputs`` are what the recorded call gave."""
     for index, output in enumerate(outputs):
         if output._dtype.is_inexact:
+            output._requires_grad = True
             output._record = record
             output._index = index

@@ -1,0 +1,150 @@
+"""Eager calls beside PyTorch's and NumPy's, one thread, each contender in a process of its own: microseconds per call,
+the best of several rounds.
+
+    python bench/eager.py [--rounds N] [contender ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+CONTENDERS = ("pyflow", "torch", "numpy")
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYFLOW_THREADS")}
+LAYERS = (784, 128, 10)
+BATCH = 32
+
+
+def chain(x: Any) -> Any:
+    for _ in range(50):
+        x = x * 1.001 + 0.5
+    return x
+
+
+def indexed(x: Any) -> Any:
+    total = x[0, 0]
+    for i in range(20):
+        total = total + x[i, i]
+    return total
+
+
+def pyflow_tasks() -> Mapping[str, Callable[[], Any]]:
+    import pyflow as pf
+
+    rng = np.random.default_rng(0)
+    adds = {n: pf.tensor(np.ones(n, np.float32)) for n in (10, 1000, 1_000_000)}
+    square = pf.tensor(rng.standard_normal((20, 20)), "float64")
+    weights = [
+        pf.tensor(rng.standard_normal(shape).astype(np.float32) * 0.05, requires_grad=True)
+        for shape in ((LAYERS[0], LAYERS[1]), (LAYERS[1],), (LAYERS[1], LAYERS[2]), (LAYERS[2],))
+    ]
+    images = pf.tensor(rng.standard_normal((BATCH, LAYERS[0])).astype(np.float32))
+    labels = pf.tensor(rng.integers(0, 10, BATCH))
+
+    def step() -> None:
+        w1, b1, w2, b2 = weights
+        loss = pf.cross_entropy(pf.relu(images @ w1 + b1) @ w2 + b2, labels)
+        loss.backward()
+        with pf.no_grad():
+            for weight in weights:
+                weight -= weight.grad * 0.01
+                weight.grad = None
+
+    start = pf.tensor(1.0)
+    return {
+        **{f"add {n}": (lambda x=x: x + x) for n, x in adds.items()},
+        "chain of 100 scalars": lambda: chain(start),
+        "mlp step": step,
+        "indexing loop": lambda: indexed(square),
+    }
+
+
+def torch_tasks() -> Mapping[str, Callable[[], Any]]:
+    import torch
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    adds = {n: torch.ones(n) for n in (10, 1000, 1_000_000)}
+    square = torch.tensor(rng.standard_normal((20, 20)))
+    weights = [
+        (torch.tensor(rng.standard_normal(shape).astype(np.float32)) * 0.05).requires_grad_()
+        for shape in ((LAYERS[0], LAYERS[1]), (LAYERS[1],), (LAYERS[1], LAYERS[2]), (LAYERS[2],))
+    ]
+    images = torch.tensor(rng.standard_normal((BATCH, LAYERS[0])).astype(np.float32))
+    labels = torch.tensor(rng.integers(0, 10, BATCH))
+
+    def step() -> None:
+        w1, b1, w2, b2 = weights
+        hidden = torch.relu(images @ w1 + b1) @ w2 + b2
+        torch.nn.functional.cross_entropy(hidden, labels).backward()
+        with torch.no_grad():
+            for weight in weights:
+                weight -= weight.grad * 0.01
+                weight.grad = None
+
+    start = torch.tensor(1.0)
+    return {
+        **{f"add {n}": (lambda x=x: x + x) for n, x in adds.items()},
+        "chain of 100 scalars": lambda: chain(start),
+        "mlp step": step,
+        "indexing loop": lambda: indexed(square),
+    }
+
+
+def numpy_tasks() -> Mapping[str, Callable[[], Any]]:
+    adds = {n: np.ones(n, np.float32) for n in (10, 1000, 1_000_000)}
+    square = np.random.default_rng(0).standard_normal((20, 20))
+    start = np.array(1.0, np.float32)
+    return {
+        **{f"add {n}": (lambda x=x: x + x) for n, x in adds.items()},
+        "chain of 100 scalars": lambda: chain(start),
+        "indexing loop": lambda: indexed(square),
+    }
+
+
+def microseconds(task: Callable[[], Any], rounds: int) -> float:
+    for _ in range(3):
+        task()
+    started = time.perf_counter()
+    task()
+    turns = max(1, int(0.02 / max(time.perf_counter() - started, 1e-7)))
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for _ in range(turns):
+            task()
+        best = min(best, (time.perf_counter() - started) / turns)
+    return best * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("contenders", nargs="*", default=CONTENDERS)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        tasks = {"pyflow": pyflow_tasks, "torch": torch_tasks, "numpy": numpy_tasks}[given.one]()
+        print(json.dumps({name: microseconds(task, given.rounds) for name, task in tasks.items()}))
+        return
+    results = {}
+    for name in given.contenders:
+        command = [sys.executable, __file__, "--one", name, "--rounds", str(given.rounds)]
+        made = subprocess.run(command, env={**os.environ, **ONE_THREAD}, check=True, stdout=subprocess.PIPE, text=True)
+        results[name] = json.loads(made.stdout)
+    print(f"{'us per call':<22}" + "".join(f"{name:>12}" for name in results))
+    for task in next(iter(results.values())):
+        row = [results[name].get(task) for name in results]
+        print(f"{task:<22}" + "".join(f"{'':>12}" if us is None else f"{us:12.2f}" for us in row))
+
+
+if __name__ == "__main__":
+    main()
