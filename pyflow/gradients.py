@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from pyflow.apply import convert, is_operand
+from pyflow.body import accesses
 from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError, message, user_origin
 from pyflow.graph import Graph, Node, Value, get_default_graph
 from pyflow.opdef import call
@@ -52,6 +53,7 @@ def gradients(
         sources = [graph.adopt(x) if isinstance(x, Value) else x for x in sources]
     wanted = {value for x in sources for value in _reads(graph, x)}
     stopped = set(stop_gradients or ())
+    _refuse_hidden_reads(_above(outputs, stopped), sources)
     with graph.name_scope(name):
         flowing = _seeds(outputs, grad_ys)
         _propagate(graph, outputs, wanted, stopped, flowing)
@@ -97,18 +99,35 @@ def _total(parts: list[list[Value]]) -> Value | None:
     return result
 
 
-def _between(
-    ys: Sequence[Value], wanted: set[Value], stopped: set[Value], boundary: Collection[Value] = ()
-) -> list[Node]:
-    """Nodes on a way from ``wanted`` to ``ys``, users first; not what makes the values of ``boundary``."""
+def _refuse_hidden_reads(nodes: Collection[Node], sources: Sequence[Value | Variable]) -> None:
+    """What a body reads of a variable that it writes too is no value of the graph: no gradient arrives there."""
+    variables = {x.name for x in sources if isinstance(x, Variable)}
+    for node in nodes:
+        for body in node.op.bodies(node).values():
+            reads, writes = accesses(body)
+            for name in sorted(variables & reads.keys() & writes.keys()):
+                what = f"{node.name} has no gradient by variable {name}, which its body reads and writes"
+                hint = "carry its value through the loop, or read it before"
+                raise UnimplementedError(message("gradients", what, node.origin, hint))
+
+
+def _above(ys: Sequence[Value], ends: Collection[Value]) -> set[Node]:
+    """The nodes that ``ys`` are computed from; not what makes the values of ``ends``."""
     above: set[Node] = set()
-    ends = stopped.union(boundary)
     pending = [y.node for y in ys if y not in ends]
     while pending:
         node = pending.pop()
         if node not in above:
             above.add(node)
             pending.extend(value.node for value in node.inputs if value not in ends)
+    return above
+
+
+def _between(
+    ys: Sequence[Value], wanted: set[Value], stopped: set[Value], boundary: Collection[Value] = ()
+) -> list[Node]:
+    """Nodes on a way from ``wanted`` to ``ys``, users first; not what makes the values of ``boundary``."""
+    above = _above(ys, stopped.union(boundary))
     carrying: set[Value] = set(wanted) - stopped
     result = []
     for node in sorted(above, key=lambda node: node.position):

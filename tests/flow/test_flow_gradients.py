@@ -156,3 +156,24 @@ def test_what_the_gradient_keeps_costs_nothing_without_it() -> None:
         after = pf.Session(graph).explain(y, [x])
     assert [row.kernel for row in after.rows] == [row.kernel for row in before.rows]
     assert "put_row" not in [row.kernel for row in after.rows]
+
+
+def test_variables_that_a_body_reads_and_writes() -> None:
+    """Their reads inside are no values of the graph: refused, never left out of the sum; by others it flows."""
+    with pf.Graph().as_default():
+        xs = pf.placeholder(pf.float64, ("t",))
+        w = pf.Variable(np.float64(1.5), name="w")
+
+        def body(carry: Any, x: Any) -> Any:
+            result = carry * w + x
+            w.assign_add(0.5)
+            return result, carry
+
+        last, _ = pf.scan(body, pf.constant(0.0, pf.float64), xs)
+        with pytest.raises(
+            errors.UnimplementedError, match=r"by variable w, which its body reads and writes.*\n.*carry"
+        ):
+            pf.gradients(last + w, [w])
+        (slope,) = pf.gradients(last, [xs])
+        session = pf.Session(config=pf.SessionConfig(auto_init=True))
+        np.testing.assert_allclose(session.run(slope, {xs: [1.0, 2.0, 3.0]}), [2.0 * 2.5, 2.5, 1.0])
