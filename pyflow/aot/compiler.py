@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,14 @@ from pyflow.aot.package import write_package
 from pyflow.aot.program import Program, Variable, checked_name, describe
 from pyflow.aot.weights import Weights, pack
 from pyflow.dims import Size
-from pyflow.errors import InvalidArgumentError, message, user_origin
+from pyflow.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    PyflowError,
+    ResourceExhaustedError,
+    message,
+    user_origin,
+)
 from pyflow.graph import Graph, Value
 from pyflow.ops.state import GENERATOR
 from pyflow.plan import Plan
@@ -84,10 +92,30 @@ def compile(
     bounds: dict[str, Size] = dict(max_sizes or {})
     program = describe(plan, name, _variables(session, plan), _origins(session.graph, entries), bounds)
     packed = pack(_arrays(program, plan))
-    embedded = weights == "embed"
     folder = Path(out_dir)
+    try:
+        made = _write(program, packed, weights == "embed", folder, emit, session, entries)
+    except PyflowError:
+        raise
+    except OSError as error:
+        kind = ResourceExhaustedError if error.errno == errno.ENOSPC else FailedPreconditionError
+        what = f"cannot write to {str(folder)!r}: {error.strerror or error}"
+        raise kind(message("aot", what, user_origin(), "nothing was changed there; choose another out_dir=")) from None
+    return Artefact(name, folder, tuple(folder / path for path in made))
+
+
+def _write(
+    program: Program,
+    packed: Weights,
+    embedded: bool,
+    folder: Path,
+    emit: str,
+    session: Session,
+    entries: Mapping[str, tuple[Sequence[Value | str], Any]],
+) -> list[Path]:
+    """Makes all files beside ``folder``'s own, then moves them there; their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{program.name}.") as scratch:
         work = Path(scratch)
         _write_text(program, packed, embedded, work)
         if emit != "source":
@@ -98,7 +126,7 @@ def compile(
         for path in made:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(work / path, folder / path)
-    return Artefact(name, folder, tuple(folder / path for path in made))
+    return made
 
 
 def _write_text(program: Program, packed: Weights, embedded: bool, work: Path) -> None:

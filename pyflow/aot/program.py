@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from pyflow import dims
 from pyflow.aot.kernels import FAMILY_OF
-from pyflow.aot.sizes import Names, Sizes, identifier
+from pyflow.aot.sizes import Names, Sizes
 from pyflow.dims import Size, Symbol
 from pyflow.errors import InvalidArgumentError, UnimplementedError, message
 from pyflow.plan import Entry, Kind, Plan, Port, Step
@@ -198,8 +199,8 @@ def _refuse_steps(steps: Sequence[Step], what: str, hint: str) -> None:
 
 
 def checked_name(name: str) -> str:
-    """``name`` if C takes it."""
-    if identifier(name) != name or not name.isascii():
-        what = f"expected a name of letters, digits and _ that is no word of C++, got {name!r}"
+    """``name`` if names in C may begin with it."""
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+        what = f"expected a name of letters, digits and _ that begins with a letter, got {name!r}"
         raise InvalidArgumentError(message("aot", what))
     return name

@@ -281,12 +281,27 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session, entries, _ = layer()
     with pytest.raises(pf.errors.InvalidArgumentError, match="expected emit="):
         pf.aot.compile(session, entries, tmp_path, emit="dll")
-    with pytest.raises(pf.errors.InvalidArgumentError, match="no word of"):
-        pf.aot.compile(session, entries, tmp_path, "while")
+    with pytest.raises(pf.errors.InvalidArgumentError, match="begins with a letter"):
+        pf.aot.compile(session, entries, tmp_path, "2nd-layer")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(pf.errors.NotFoundError, match="emit='source'"):
         pf.aot.compile(session, entries, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    session, entries, _ = layer()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(pf.errors.FailedPreconditionError, match="cannot write to"):
+        pf.aot.compile(session, entries, tmp_path / "file", emit="source")
+    if Path("/dev/full").exists():
+        full = tmp_path / "full"
+        full.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "write_text", lambda *_, **__: open("/dev/full", "w", buffering=1).write("x\n"))
+            with pytest.raises(pf.errors.ResourceExhaustedError, match="No space left"):
+                pf.aot.compile(session, entries, full, emit="source")
+        assert not list(full.iterdir())
 
 
 def test_every_kernel_has_its_family() -> None:
