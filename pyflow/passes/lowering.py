@@ -286,7 +286,8 @@ class Lowered:
             return
         if node.op.name == "transfer" and not views.is_contiguous(inputs[0]):
             inputs = (self.temporary_copy(inputs[0], self.origin(node)),)
-        backend = self._backend(node)
+        # What would be a window if its operand lay in order is a copy within the operand's memory.
+        backend = self._backend(node) if node.op.view is None else self._owner(inputs[0])
         outputs = []
         for value in node.outputs:
             self.view[value] = self._destination(value, backend)

@@ -201,7 +201,7 @@ def test_special_values_reach_the_result():
 
 def test_refusals():
     a = np.zeros((2, 2), "float32")
-    with pytest.raises(Exception, match="one float32, float64, int32 or int64 dtype"):
+    with pytest.raises(Exception, match="one float32, float64, int32, int64 or uint64 dtype"):
         matmul(a, np.zeros((2, 2), "float64"), np.empty((2, 2), "float32"))
     with pytest.raises(Exception, match="rank"):
         matmul(np.zeros(2, "float32"), a, np.empty((2, 2), "float32"))
