@@ -138,7 +138,7 @@ def gradient_of(op: OpDef) -> str:
 
 
 def is_internal(op: OpDef) -> bool:
-    return inspect.unwrap(op.infer).__module__.rpartition(".")[2] in ops.INTERNAL
+    return inspect.unwrap(op.infer).__module__.removeprefix("pyflow.ops.") in ops.INTERNAL
 
 
 def in_tree(op: OpDef) -> bool:

@@ -52,6 +52,7 @@ from pyflow.eager import (
     enable_grad,
     from_dlpack,
     from_numpy,
+    function,
     grad,
     is_grad_enabled,
     no_grad,
@@ -63,58 +64,61 @@ from pyflow.flow.recurrent import gru, lstm, rnn
 from pyflow.gradients import gradients
 from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_graph, name_scope, reset_default_graph
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
-from pyflow.ops import fft, linalg, strings
-from pyflow.ops.activation import *
-from pyflow.ops.activation_kinds import *
-from pyflow.ops.adaptive import *
-from pyflow.ops.arranging import *
-from pyflow.ops.attention import *
-from pyflow.ops.bitcast import *
-from pyflow.ops.bitwise import *
-from pyflow.ops.callback import *
-from pyflow.ops.casting import *
-from pyflow.ops.complex import *
-from pyflow.ops.conv import *
-from pyflow.ops.conv_nd import *
-from pyflow.ops.creation import *
-from pyflow.ops.cumulative import *
-from pyflow.ops.debug import *
-from pyflow.ops.detection import *
-from pyflow.ops.distributions import *
-from pyflow.ops.einsum import *
-from pyflow.ops.embedding import *
-from pyflow.ops.floating import *
-from pyflow.ops.indexing import *
-from pyflow.ops.joining import *
-from pyflow.ops.linear import *
-from pyflow.ops.logic import *
-from pyflow.ops.loss import *
-from pyflow.ops.losses import *
-from pyflow.ops.math import *
-from pyflow.ops.matrices import *
-from pyflow.ops.normalization import *
-from pyflow.ops.norms import *
-from pyflow.ops.padding import *
-from pyflow.ops.pictures import *
-from pyflow.ops.pool import *
-from pyflow.ops.pool_nd import *
-from pyflow.ops.quantize import *
-from pyflow.ops.random import *
-from pyflow.ops.rearrange import *
-from pyflow.ops.reduction import *
-from pyflow.ops.resize import *
-from pyflow.ops.roi import *
-from pyflow.ops.sampling import *
-from pyflow.ops.scatter import *
-from pyflow.ops.sequences import *
-from pyflow.ops.shape import *
-from pyflow.ops.signal_windows import *
+from pyflow.ops.arrays.arranging import *
+from pyflow.ops.arrays.creation import *
+from pyflow.ops.arrays.indexing import *
+from pyflow.ops.arrays.joining import *
+from pyflow.ops.arrays.padding import *
+from pyflow.ops.arrays.scatter import *
+from pyflow.ops.arrays.shape import *
+from pyflow.ops.arrays.slicing import *
+from pyflow.ops.arrays.sorting import *
+from pyflow.ops.elementwise.activation import *
+from pyflow.ops.elementwise.activation_variants import *
+from pyflow.ops.elementwise.arithmetic import *
+from pyflow.ops.elementwise.bitcast import *
+from pyflow.ops.elementwise.bitwise import *
+from pyflow.ops.elementwise.casting import *
+from pyflow.ops.elementwise.complex import *
+from pyflow.ops.elementwise.floating import *
+from pyflow.ops.elementwise.logic import *
+from pyflow.ops.elementwise.special import *
+from pyflow.ops.elementwise.trigonometry import *
+from pyflow.ops.images.detection import *
+from pyflow.ops.images.pictures import *
+from pyflow.ops.images.pixels import *
+from pyflow.ops.images.resize import *
+from pyflow.ops.images.roi import *
+from pyflow.ops.images.sampling import *
+from pyflow.ops.layers.adaptive import *
+from pyflow.ops.layers.attention import *
+from pyflow.ops.layers.conv import *
+from pyflow.ops.layers.conv_nd import *
+from pyflow.ops.layers.embedding import *
+from pyflow.ops.layers.loss import *
+from pyflow.ops.layers.losses import *
+from pyflow.ops.layers.normalization import *
+from pyflow.ops.layers.norms import *
+from pyflow.ops.layers.pool import *
+from pyflow.ops.layers.pool_nd import *
+from pyflow.ops.layers.quantize import *
+from pyflow.ops.layers.sliding import *
+from pyflow.ops.linear import fft, linalg
+from pyflow.ops.linear.einsum import *
+from pyflow.ops.linear.matrices import *
+from pyflow.ops.linear.products import *
+from pyflow.ops.linear.signal_windows import *
+from pyflow.ops.objects import strings
+from pyflow.ops.objects.callback import *
+from pyflow.ops.objects.debug import *
+from pyflow.ops.objects.sequences import *
+from pyflow.ops.randoms.distributions import *
+from pyflow.ops.randoms.draws import *
+from pyflow.ops.reductions.cumulative import *
+from pyflow.ops.reductions.reduce import *
+from pyflow.ops.reductions.statistics import *
 from pyflow.ops.sizes import *
-from pyflow.ops.slicing import *
-from pyflow.ops.sliding import *
-from pyflow.ops.sorting import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default
-from pyflow.ops.special import *
 from pyflow.ops.state import (
     Variable,
     global_variables,
@@ -124,8 +128,6 @@ from pyflow.ops.state import (
     set_random_seed,
     trainable_variables,
 )
-from pyflow.ops.statistics import *
-from pyflow.ops.trigonometry import *
 from pyflow.printer import parse_graph
 from pyflow.runtime.backends import get_include, list_backends, load_backend
 from pyflow.runtime.config import CancelToken, RunOptions, SessionConfig
@@ -192,6 +194,7 @@ __all__ = [
     "float64",
     "from_dlpack",
     "from_numpy",
+    "function",
     "get_default_graph",
     "get_include",
     "global_variables",

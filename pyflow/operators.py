@@ -158,7 +158,8 @@ class Operators:
                 "bool",
                 f"{self.name}: {self.type} is a graph value: it has no truth value while the graph is built",
                 user_origin(),
-                "use pf.where for a choice per element, or run the graph and test the result",
+                "use pf.cond to branch, pf.while_loop to loop and pf.where for a choice per element, "
+                "or run the graph and test the result",
             )
         )
 

@@ -31,7 +31,7 @@ def _strings(*folders: str) -> set[str]:
     """Every string that the sources of the folders hold, and what their f-strings make of the names of ops."""
     result: set[str] = set()
     for folder in folders:
-        for path in (ROOT / "pyflow" / folder).glob("*.py"):
+        for path in (ROOT / "pyflow" / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     result.add(node.value)

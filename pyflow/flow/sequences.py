@@ -10,8 +10,8 @@ from pyflow.flow.loops import while_loop
 from pyflow.flow.tracing import refuse
 from pyflow.graph import Value, control_dependencies
 from pyflow.opdef import TensorType, call
-from pyflow.ops.debug import Assert
-from pyflow.ops.sequences import element_type, sequence_at, sequence_empty, sequence_insert, sequence_length
+from pyflow.ops.objects.debug import Assert
+from pyflow.ops.objects.sequences import element_type, sequence_at, sequence_empty, sequence_insert, sequence_length
 
 
 def sequence_map(

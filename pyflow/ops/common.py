@@ -28,7 +28,7 @@ from pyflow.opdef import (
     define,
     same_types,
 )
-from pyflow.ops.complex_rules import in_parts
+from pyflow.ops.elementwise.complex_rules import in_parts
 
 _KINDS = {
     FLOATS: "floating",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pyflow.dims import Size
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS, call
-from pyflow.ops.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
+from pyflow.ops.layers.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Lasting, Region, Table
 from pyflow.rewrite import Rule, rewrite
 from pyflow.target import Target

@@ -15,7 +15,7 @@ from pyflow.graph import Node, Value
 from pyflow.objects import constant_handles
 from pyflow.opdef import Lowering, TensorType
 from pyflow.ops.common import constant_array
-from pyflow.ops.fused import lead
+from pyflow.ops.internal.fused import lead
 from pyflow.plan import Buffer, Check, Kind, Step, View
 from pyflow.region import Region
 from pyflow.target import Target

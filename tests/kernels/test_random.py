@@ -9,7 +9,7 @@ import pytest
 from arrays import everywhere, layouts, same_bits
 
 from pyflow import _core
-from pyflow.ops import philox
+from pyflow.ops.randoms import philox
 
 KEY = np.array([0x1234_5678_9ABC_DEF0, 42], np.int64)
 SHAPES = [(), (0,), (1,), (3,), (127,), (5, 13), (40_001,)]

@@ -20,7 +20,7 @@ IN_PROGRAMS = {"cast", "const", *(name for name, *_ in _core.scalar_ops())}
 
 
 def _made_by_passes(op: OpDef) -> bool:
-    return inspect.unwrap(op.infer).__module__.rpartition(".")[2] in ops.INTERNAL
+    return inspect.unwrap(op.infer).__module__.removeprefix("pyflow.ops.") in ops.INTERNAL
 
 
 PURE = [op for op in OPS.values() if op.ref is not None and not op.effect and not _made_by_passes(op)]

@@ -13,7 +13,7 @@ import pytest
 
 import pyflow as pf
 from pyflow.errors import DTypeError, InvalidArgumentError, OutOfRangeError
-from pyflow.ops.sequences import element_type
+from pyflow.ops.objects.sequences import element_type
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 from pyflow.dims import Dim
 from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import FUNCTIONS
-from pyflow.ops.joining import concat
+from pyflow.ops.arrays.joining import concat
 from pyflow.ops.sources import placeholder
 from pyflow.ops.state import Variable
 

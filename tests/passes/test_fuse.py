@@ -7,7 +7,7 @@ from random_graphs import random_sample
 from pyflow.graph import Graph, Node, Value
 from pyflow.interpret import evaluate
 from pyflow.opdef import FUNCTIONS
-from pyflow.ops.fused import root_of
+from pyflow.ops.internal.fused import root_of
 from pyflow.ops.sources import placeholder
 from pyflow.ops.state import Variable
 from pyflow.passes.fuse import MAX_INPUTS, MAX_INSTRS, MAX_OUTPUTS, fuse

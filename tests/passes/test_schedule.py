@@ -12,9 +12,9 @@ from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Graph, Node, Value
 from pyflow.interpret import evaluate
 from pyflow.opdef import FUNCTIONS
-from pyflow.ops.debug import Assert
-from pyflow.ops.indexing import nonzero
-from pyflow.ops.joining import concat
+from pyflow.ops.arrays.indexing import nonzero
+from pyflow.ops.arrays.joining import concat
+from pyflow.ops.objects.debug import Assert
 from pyflow.ops.sources import placeholder
 from pyflow.ops.state import Variable
 from pyflow.passes.fuse import fuse

@@ -9,8 +9,8 @@ import numpy as np
 
 from cases.case import FLOATS, NUMERIC, Case, distinct, normal
 from pyflow.opdef import call
-from pyflow.ops.conv import conv2d
-from pyflow.ops.packed import conv2d_pack, conv2d_packed, matmul_pack, matmul_packed
+from pyflow.ops.internal.packed import conv2d_pack, conv2d_packed, matmul_pack, matmul_packed
+from pyflow.ops.layers.conv import conv2d
 
 F64 = np.float64
 

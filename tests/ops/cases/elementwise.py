@@ -11,7 +11,7 @@ import pyflow as pf
 from cases.case import FLOATS, INTEGERS, NUMERIC, Case, bools, integers, normal, uniform
 from cases.math import PAIRS, SPECIAL, binary, nonzero, positive, unary
 from pyflow.dtypes import bfloat16
-from pyflow.ops.floating import addcmul, allclose, divmod, float_power
+from pyflow.ops.elementwise.floating import addcmul, allclose, divmod, float_power
 
 F64 = np.float64
 EXTREMES_OF_INT64 = np.array([2**63 - 1, -(2**63), 2**53 + 1, 0, -1])

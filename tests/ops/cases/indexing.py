@@ -9,7 +9,7 @@ import numpy as np
 from cases.case import ANY, INTEGERS, NUMERIC, Case, integers, normal, sample
 from pyflow.dtypes import bool_, float32, float64, int32
 from pyflow.opdef import call
-from pyflow.ops.indexing import arange
+from pyflow.ops.arrays.indexing import arange
 
 F64 = np.float64
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cases.case import FLOATS, Case, integers, normal, uniform
-from pyflow.ops.loss import cross_entropy, mse
-from pyflow.ops.normalization import batch_norm_train, layer_norm
+from pyflow.ops.layers.loss import cross_entropy, mse
+from pyflow.ops.layers.normalization import batch_norm_train, layer_norm
 
 F64 = np.float64
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cases.case import FLOATS, INTEGERS, Case
 from pyflow.dtypes import as_dtype
-from pyflow.ops.random import dropout, random_integers, random_normal, random_uniform
+from pyflow.ops.randoms.draws import dropout, random_integers, random_normal, random_uniform
 
 COUNT = 40_000
 

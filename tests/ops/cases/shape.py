@@ -9,7 +9,7 @@ import numpy as np
 from cases.case import ANY, Case, distinct, normal, sample
 from pyflow.dims import fresh_late_symbol
 from pyflow.opdef import call
-from pyflow.ops.shape import pad
+from pyflow.ops.arrays.shape import pad
 
 F64 = np.float64
 WHOLE = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)

@@ -1,0 +1,1 @@
+"""Ops on pictures and boxes in them."""

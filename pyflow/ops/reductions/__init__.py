@@ -1,0 +1,1 @@
+"""Ops that sum up along axes."""
