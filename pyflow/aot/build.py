@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pyflow.aot.header import header
@@ -98,17 +99,18 @@ def exported(program: Program) -> list[str]:
 def compile_object(program: Program, folder: Path, embedded: bool) -> Path:
     """One relocatable object with the kernels that the program uses, where only the header's symbols are global."""
     name = program.name
-    parts = [f"{name}.part.o"]
-    run([*compiler(), *FLAGS, f"-I{get_include()}", "-c", f"{name}.cpp", "-o", parts[0]], folder)
+    includes = [f"-I{get_include()}", f"-I{kernel_include()}"]
+    commands = {f"{name}.part.o": [*compiler(), *FLAGS, *includes, "-c", f"{name}.cpp"]}
     if embedded:
-        run([*compiler(), "-c", f"{name}_weights.S", "-o", f"{name}_weights.part.o"], folder)
-        parts.append(f"{name}_weights.part.o")
+        commands[f"{name}_weights.part.o"] = [*compiler(), "-c", f"{name}_weights.S"]
     if has_loops(program):
-        includes = [f"-I{get_include()}", f"-I{kernel_include()}"]
         for isa in ISAS:
-            parts.append(f"{name}_loops_{isa}.part.o")
             options = [*LOOP_FLAGS, *ISA_FLAGS[isa], f"-DPF_ISA={isa}"]
-            run([*compiler(), *options, *includes, "-c", f"{name}_loops.cpp", "-o", parts[-1]], folder)
+            commands[f"{name}_loops_{isa}.part.o"] = [*compiler(), *options, *includes, "-c", f"{name}_loops.cpp"]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done in [pool.submit(run, [*command, "-o", part], folder) for part, command in commands.items()]:
+            done.result()
+    parts = list(commands)
     roots = [f"--undefined={symbol}" for symbol in _roots(program)]
     link = ["ld", "-r", "--force-group-allocation", "--gc-sections", *roots, "-o", f"{name}.whole.o"]
     run([*link, *parts, *map(str, archives())], folder)
