@@ -79,8 +79,6 @@ def _onnxruntime(proto: ModelProto, graph: Graph, feeds: Values, names: Sequence
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Else products of uint8 and int8 saturate in 16 bits on machines without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip(names, session.run(list(names), dict(feeds)), strict=True))
 

@@ -144,6 +144,7 @@ max_pool2d = define(
 
     x: [N, C, H, W], or with ``data_format="NHWC"`` [N, H, W, C]; the result likewise, of x's dtype.
     {_WINDOWS} Padding is never the maximum; NaN wins. The gradient goes to the first maximum of a window.
+    :func:`pyflow.max_pool` has ``ceil_mode``, and any number of spatial axes.
     """,
 )
 
