@@ -6,7 +6,9 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,26 @@ class Loaded:
         if kind is not None:
             raise kind(message(self.name, self.ffi.string(self.status.message).decode(errors="replace")))
 
+    @contextmanager
+    def pool(self, threads: int) -> Iterator[Any]:
+        """The options of a run with that many threads."""
+        if threads <= 1:
+            yield self.ffi.NULL
+            return
+        with ThreadPoolExecutor(threads) as executor:
+
+            def parallel_for(_: Any, ntasks: int, task: Any, argument: Any) -> None:
+                for done in [executor.submit(task, argument, index, index) for index in range(ntasks)]:
+                    done.result()
+
+            kind = "void(void*, int64_t, void(*)(void*, int64_t, int32_t), void*)"
+            callback = self.ffi.callback(kind, parallel_for)
+            options = self.ffi.new(f"{self.name}_options*")
+            options.struct_size = self.ffi.sizeof(f"{self.name}_options")
+            options.threads = threads
+            options.parallel_for = callback
+            yield options
+
     def get(self, variable: str) -> np.ndarray:
         """What a variable holds."""
         row = self._variable(variable)
@@ -197,7 +219,8 @@ class LoadedEntry:
             raise InvalidArgumentError(message(self.row["name"], what))
         return [{**given, **named}[name] for name in self.inputs]
 
-    def run(self, given: Sequence[Any]) -> list[np.ndarray]:
+    def run(self, given: Sequence[Any], threads: int = 1) -> list[np.ndarray]:
+        """The outputs, in order. threads: how many of Python's run the tasks of a step."""
         artefact, ffi = self.artefact, self.artefact.ffi
         ports = self.row["inputs"]
         feeds = [
@@ -215,14 +238,15 @@ class LoadedEntry:
             if port.get("late"):
                 arguments.append(ffi.new("int64_t[]", max(1, len(shape))))
         with artefact.lock:
-            arena = aligned(artefact.function(f"{self.row['function']}_arena_bytes")(*values, 1))
+            arena = aligned(artefact.function(f"{self.row['function']}_arena_bytes")(*values, threads))
             pointers = [
                 artefact.pointer(array, f"{c_type(dtypes.as_dtype(port['dtype']))} const*")
                 for port, array in zip(ports, feeds, strict=True)
             ]
             call = artefact.function(self.row["function"])
             head = (artefact.state, artefact.pointer(arena), arena.nbytes)
-            artefact.check(call(*head, *values, *pointers, *arguments, ffi.NULL, artefact.status))
+            with artefact.pool(threads) as options:
+                artefact.check(call(*head, *values, *pointers, *arguments, options, artefact.status))
         return self._cut(outputs, arguments)
 
     def _cut(self, outputs: list[np.ndarray], arguments: list[Any]) -> list[np.ndarray]:
