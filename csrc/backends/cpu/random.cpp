@@ -1,6 +1,6 @@
 // random_uniform, random_normal, random_integers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers:
 // as easy as 1, 2, 3; SC 2011). An element depends on (key, counter) and its index alone; docs/numerics.md "Random
-// numbers" defines it, pyflow/ops/philox.py is the same in numpy.
+// numbers" defines it, pyflow/ops/randoms/philox.py is the same in numpy.
 #include "backends/cpu/operands.h"
 #include "kernels/scalar_math.h"
 #include "kernels/strided.h"
