@@ -11,6 +11,7 @@ from typing import Any
 from pyflow.eager import flow, methods, quick
 from pyflow.eager.backward import GradientTape, grad, grad_of
 from pyflow.eager.dispatch import run, seed
+from pyflow.eager.function import function
 from pyflow.eager.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from pyflow.eager.tensor import Tensor, from_dlpack, from_numpy, tensor
 
@@ -21,6 +22,7 @@ __all__ = [
     "enable_grad",
     "from_dlpack",
     "from_numpy",
+    "function",
     "grad",
     "grad_of",
     "install",

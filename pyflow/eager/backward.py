@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from pyflow.eager.capture import Capture, current
 from pyflow.eager.tape import Edge, Record, _Setting, enable_grad, mode
 from pyflow.eager.tensor import Tensor, tensor
 from pyflow.errors import DTypeError, FailedPreconditionError, InvalidArgumentError, message, user_origin
+from pyflow.gradients import gradients
+from pyflow.graph import Value
 from pyflow.opdef import call
 
 
@@ -188,6 +191,16 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
+        capture = current()
+        if capture is not None:
+            inside = list(args)
+            for number in numbers:
+                inside[number] = call("identity", capture.within(inside[number]))
+            sources = [inside[number] for number in numbers]
+            slopes = _in_graph(capture, function(*inside, **kwargs), sources, None)
+            pairs = zip(sources, slopes, strict=True)
+            shown = [call("multiply", x, 0) if g is None else g for x, g in pairs]
+            return shown[0] if isinstance(argnums, int) else tuple(shown)
         recorded = mode.recording
         create = recorded and _nesting.depth > 0
         with enable_grad(), _nesting:
@@ -201,8 +214,8 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
             result = function(*given, **kwargs)
             depends = not isinstance(result, Tensor) or result.requires_grad
             found = grad_of(result, sources, create_graph=create) if depends else [None] * len(sources)
-        pairs = zip(sources, found, strict=True)
-        shown = [Tensor._of(np.zeros(x.shape, x.dtype.numpy), x.dtype) if g is None else g for x, g in pairs]
+        results = zip(sources, found, strict=True)
+        shown = [Tensor._of(np.zeros(x.shape, x.dtype.numpy), x.dtype) if g is None else g for x, g in results]
         return shown[0] if isinstance(argnums, int) else tuple(shown)
 
     return gradient
@@ -223,6 +236,8 @@ class GradientTape:
     def watch(self, tensors: Any) -> None:
         """Gradients by these floating tensors can be asked for, from here to the end of the block."""
         for each in tensors if isinstance(tensors, (list, tuple)) else [tensors]:
+            if isinstance(each, Value):
+                continue
             if not isinstance(each, Tensor):
                 raise DTypeError(message("watch", f"expected a tensor, got {each!r}", user_origin()))
             if not each.requires_grad:
@@ -237,6 +252,9 @@ class GradientTape:
             hint = "make it GradientTape(persistent=True)"
             raise FailedPreconditionError(message("gradient", what, user_origin(), hint))
         self._is_used = True
+        capture = current()
+        if capture is not None:
+            return _in_graph(capture, target, sources, output_gradients)
         flat = list(sources.values() if isinstance(sources, dict) else _listed(sources))
         watched = [x for x in flat if isinstance(x, Tensor) and not x.requires_grad and _was(self._watched, x)]
         for each in watched:
@@ -280,6 +298,15 @@ class GradientTape:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _in_graph(capture: Capture, target: Any, sources: Any, given: Any) -> Any:
+    """The gradient of graph values, in the structure of ``sources``."""
+    flat = list(sources.values() if isinstance(sources, dict) else _listed(sources))
+    found = gradients(_listed(capture.within(target)), capture.within(flat), capture.within(given))
+    if isinstance(sources, dict):
+        return dict(zip(sources, found, strict=True))
+    return type(sources)(found) if isinstance(sources, (list, tuple)) else found[0]
 
 
 def _was(watched: Sequence[Tensor], x: Tensor) -> bool:

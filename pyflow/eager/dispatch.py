@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyflow import dtypes
-from pyflow.apply import _weak_dtype
+from pyflow.apply import _weak_dtype, apply
+from pyflow.eager.capture import current, opened
 from pyflow.eager.entry import Entry, engine
 from pyflow.eager.tensor import Tensor
 from pyflow.eager.tracing import Applied, Array, Call, collect, name_of
@@ -106,7 +107,7 @@ def _find(
     operands: Sequence[Tensor],
 ) -> tuple[Entry, bool]:
     """The entry for a call whose exact shapes are new; does it serve all calls of these shapes?"""
-    with engine.lock:
+    with engine.lock, opened(None):
         pattern = _pattern(operands)
         traced = Call.of(function, args, kwargs, operands)
         kind = (key, tuple(operand._dtype for operand in operands), tuple(map(len, pattern)))
@@ -177,6 +178,9 @@ def handle(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
     else:
         if not attrs or not any(map(has_tensor, attrs.values())):
             return NotImplemented
+    capture = current()
+    if capture is not None:
+        return apply(op, capture.within(list(inputs)), capture.within(attrs))
     return invoke(Applied.of(op), (settled_numbers(op, inputs), attrs), {})
 
 

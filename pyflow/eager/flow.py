@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pyflow import dtypes
+from pyflow.eager.capture import current
 from pyflow.eager.dispatch import has_tensor, invoke
 from pyflow.eager.tensor import Tensor, tensor
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
@@ -128,6 +129,9 @@ def chosen(name: str, declared: Callable[..., Any]) -> Callable[..., Any]:
         deciding = [args[place] if place < len(args) else kwargs.get(names[place]) for place in places]
         if not any(map(has_tensor, deciding)):
             return declared(*args, **kwargs)
+        capture = current()
+        if capture is not None:
+            return declared(*capture.within(args), **capture.within(kwargs))
         rows = flatten(deciding[-1])[0] if name in ("scan", "map") else ()
         if any(isinstance(row, Tensor) and row.shape[:1] == (0,) for row in rows):
             return invoke(declared, args, kwargs)  # no turn tells what f gives

@@ -10,6 +10,7 @@ import numpy as np
 from pyflow import dtypes
 from pyflow.apply import is_operand
 from pyflow.dtypes import DType
+from pyflow.eager.capture import current
 from pyflow.eager.tape import Record
 from pyflow.eager.tensor import Tensor, attach, needs_record, tensor
 from pyflow.errors import (
@@ -68,6 +69,9 @@ def getitem(x: Tensor, key: Any) -> Tensor:
 
     Without arrays and masks the result is a window on ``x``, which shares its memory.
     """
+    capture = current()
+    if capture is not None:
+        return call("getitem", capture.value_of(x), capture.within(key))  # type: ignore[no-any-return]
     plain = _plain("getitem", key)
     basic = _is_basic(plain)
     array: np.ndarray = x._array
@@ -172,6 +176,9 @@ def _as_written(op: str, value: Any, dtype: DType) -> Tensor:
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """``x[key] = value`` in the memory of ``x``; ``value`` is broadcast and takes its dtype."""
     _writable("setitem", x)
+    if current() is not None:
+        what = f"x: {x.type}: a function that is traced changes tensors from outside as a whole only"
+        raise FailedPreconditionError(message("setitem", what, user_origin(), "use x.copy_(...), pf.where, pf.scatter"))
     plain = _plain("setitem", key)
     new = _as_written("setitem", value, x._dtype)
     before = _as_leaf_of_record(x)
@@ -197,7 +204,7 @@ def _as_leaf_of_record(x: Tensor) -> Tensor:
 
 def as_it_was(x: Tensor, other: Any) -> Tensor:
     """``x`` to compute from before it is changed: a copy if a gradient will read it."""
-    if not needs_record((x, other) if isinstance(other, Tensor) else (x,)):
+    if current() is not None or not needs_record((x, other) if isinstance(other, Tensor) else (x,)):
         return x
     _writable("assign", x)
     before = Tensor._of(x._array.copy(), x._dtype)
@@ -221,6 +228,11 @@ _BECOME = _Become()
 def assign(x: Tensor, value: Any) -> Tensor:
     """Writes ``value``, of the shape of ``x`` and a dtype that it holds, to the memory of ``x``; gives ``x``."""
     _writable("assign", x)
+    capture = current()
+    if capture is not None:
+        given = call("cast", capture.within(value), x._dtype)
+        capture.write(x, given if given.dims == x.shape else call("broadcast_to", given, x.shape))
+        return x
     new = _as_written("assign", value, x._dtype)
     if new.shape != x.shape:
         try:

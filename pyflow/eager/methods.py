@@ -1,4 +1,4 @@
-"""NumPy's and PyTorch's methods of tensors: a row each, the op function behind it."""
+"""NumPy's and PyTorch's methods of tensors, most of which graph values have too: a row each, the op function behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from pyflow import dtypes
 from pyflow.eager import indexing, quick
 from pyflow.eager.tensor import Tensor
+from pyflow.errors import DTypeError, message, user_origin
+from pyflow.operators import Operators
 
 SAME = (
     "abs all any argmax argmin argsort ceil clip cos cumprod cumsum diagonal exp expand_dims floor log matmul max mean "
@@ -53,11 +55,13 @@ IN_PLACE = {
 
 
 def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, *args: Any, out: None = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise DTypeError(message(name, "out= is not taken: tensors are results", user_origin()))
         return function(self, *args, **kwargs)
 
     method.__name__ = name
-    method.__qualname__ = f"Tensor.{name}"
+    method.__qualname__ = f"Operators.{name}"
     method.__doc__ = f"``pf.{name}(self, ...)``."
     return method
 
@@ -77,22 +81,22 @@ def _sizes(given: tuple[Any, ...]) -> Any:
 
 
 def install(functions: dict[str, Any]) -> None:
-    """Gives Tensor its methods; ``functions``: the op functions by name, which take tensors."""
+    """Gives tensors and graph values their methods; ``functions``: the op functions by name, which take both."""
     reshape, transpose, cast = functions["reshape"], functions["transpose"], functions["cast"]
 
-    def reshaped(self: Tensor, *shape: Any) -> Any:
+    def reshaped(self: Any, *shape: Any) -> Any:
         """The elements in another shape: sizes, one of them -1, or a tuple of them."""
         return reshape(self, _sizes(shape))
 
-    def transposed(self: Tensor, *axes: Any) -> Any:
+    def transposed(self: Any, *axes: Any) -> Any:
         """The axes in another order; without arguments reversed."""
         return transpose(self, _sizes(axes)) if axes else transpose(self)
 
-    def flattened(self: Tensor) -> Any:
+    def flattened(self: Any) -> Any:
         """All elements on one axis."""
         return reshape(self, (-1,))
 
-    def converted(self: Tensor, dtype: Any) -> Any:
+    def converted(self: Any, dtype: Any) -> Any:
         """The tensor in another dtype; itself if it has it."""
         return self if dtypes.as_dtype(dtype) is self.dtype else cast(self, dtype)
 
@@ -104,9 +108,7 @@ def install(functions: dict[str, Any]) -> None:
         """Sets every element to 0."""
         return indexing.assign(self, 0)
 
-    own: dict[str, Callable[..., Any]] = {
-        "__getitem__": indexing.getitem,
-        "__setitem__": indexing.setitem,
+    common: dict[str, Callable[..., Any]] = {
         "reshape": reshaped,
         "view": reshaped,
         "transpose": transposed,
@@ -114,13 +116,18 @@ def install(functions: dict[str, Any]) -> None:
         "ravel": flattened,
         "astype": converted,
         "to": converted,
+        **{name: _method(name, functions[name]) for name in SAME.split()},
+    }
+    own: dict[str, Callable[..., Any]] = {
+        "__getitem__": indexing.getitem,
+        "__setitem__": indexing.setitem,
         "copy_": indexing.assign,
         "fill_": filled,
         "zero_": zeroed,
+        **{name: _in_place(name, functions[op]) for name, op in IN_PLACE.items()},
+        **{f"__{name}__": quick.operator(op) for name, op in OPERATORS.items()},
+        **{f"__r{name}__": quick.operator(OPERATORS[name], reflected=True) for name in REFLECTED},
     }
-    own.update({name: _method(name, functions[name]) for name in SAME.split()})
-    own.update({name: _in_place(name, functions[op]) for name, op in IN_PLACE.items()})
-    own.update({f"__{name}__": quick.operator(op) for name, op in OPERATORS.items()})
-    own.update({f"__r{name}__": quick.operator(OPERATORS[name], reflected=True) for name in REFLECTED})
-    for name, method in own.items():
-        setattr(Tensor, name, method)
+    for kind, methods in ((Operators, common), (Tensor, own)):
+        for name, method in methods.items():
+            setattr(kind, name, method)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyflow import apply as applying
 from pyflow.dtypes import DType
+from pyflow.eager.capture import OPEN, current
 from pyflow.eager.dispatch import CACHED, explained, handle, has_tensor, invoke, invoked, settled_numbers
 from pyflow.eager.entry import Entry
 from pyflow.eager.tensor import Tensor
@@ -27,7 +28,7 @@ def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         operands: list[Tensor] = []
         key = _quick_key(args, kwargs, operands)
-        if operands and key is not None:
+        if operands and key is not None and not OPEN:
             entry = known.get(key)
             if entry is not None:
                 try:
@@ -40,6 +41,9 @@ def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
         else:
             if not kwargs or not any(map(has_tensor, kwargs.values())):
                 return function(*args, **kwargs)
+        capture = current()
+        if capture is not None:
+            return function(*capture.within(args), **capture.within(kwargs))
         if operands and key is not None:
             return _learn(known, key, function, args, kwargs)
         return invoke(function, args, kwargs)
@@ -99,6 +103,8 @@ def operator(op: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         kind = type(other)
+        if OPEN and current() is not None:
+            return call(op, other, self) if reflected else call(op, self, other)
         if kind is Tensor:
             if self._dtype.kind == "O" or other._dtype.kind == "O":
                 return call(op, other, self) if reflected else call(op, self, other)

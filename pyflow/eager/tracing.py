@@ -65,18 +65,18 @@ def collect(value: Any, operands: list[Tensor]) -> Any:
     return value
 
 
-def _filled(value: Any, operands: Iterator[Any]) -> Any:
+def filled(value: Any, operands: Iterator[Any]) -> Any:
     """An argument with ``operands`` in place of its tensors and arrays, or slots, in the order of :func:`collect`."""
     if isinstance(value, (Tensor, _Slot)):
         return next(operands)
     if isinstance(value, (np.ndarray, np.generic)):
         return next(operands) if dtypes.is_known(value.dtype) else value
     if isinstance(value, slice):
-        return slice(*[_filled(part, operands) for part in (value.start, value.stop, value.step)])
+        return slice(*[filled(part, operands) for part in (value.start, value.stop, value.step)])
     if isinstance(value, Mapping):
-        return {name: _filled(entry, operands) for name, entry in value.items()}
+        return {name: filled(entry, operands) for name, entry in value.items()}
     if isinstance(value, (tuple, list)):
-        entries = [_filled(entry, operands) for entry in value]
+        entries = [filled(entry, operands) for entry in value]
         return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)
     return value
 
@@ -129,8 +129,8 @@ class Call:
         cls, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], operands: Sequence[Tensor]
     ) -> Call:
         slots = itertools.repeat(SLOT)
-        named = {name: _filled(value, slots) for name, value in kwargs.items() if name != "name"}
-        return cls(function, [_filled(value, slots) for value in args], named, [type(each) for each in operands])
+        named = {name: filled(value, slots) for name, value in kwargs.items() if name != "name"}
+        return cls(function, [filled(value, slots) for value in args], named, [type(each) for each in operands])
 
     def trace(
         self, operands: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], held: Sequence[Any]
@@ -150,23 +150,23 @@ class Call:
                     array = operands[index]._array
                     given[index] = array if self.kinds[index] is Array else constant(array)
             order = iter(given)
-            filled = [_filled(value, order) for value in self.args]
-            named = {name: _filled(value, order) for name, value in self.kwargs.items()}
-            return graph, inputs, self.function(*filled, **named)
+            given = [filled(value, order) for value in self.args]
+            named = {name: filled(value, order) for name, value in self.kwargs.items()}
+            return graph, inputs, self.function(*given, **named)
 
     def entry(self, operands: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], held: Sequence[Any]) -> Entry:
         """The entry of the call at these shapes."""
         graph, inputs, result = self.trace(operands, shapes, held)
         outputs: list[Value] = []
         nodes: list[Node] = []
-        build = _builder(result, outputs, nodes)
+        build = builder(result, outputs, nodes)
         made = Entry(name_of(self.function), graph, inputs, outputs, build, nodes)
         if any(size < 0 for shape in shapes for size in shape):
             made.at_sizes = lambda given: self.entry(given, [each.shape for each in given], held)
         return made
 
 
-def _builder(result: Any, outputs: list[Value], nodes: list[Node]) -> Callable[[Sequence[Any]], Any]:
+def builder(result: Any, outputs: list[Value], nodes: list[Node]) -> Callable[[Sequence[Any]], Any]:
     """Reads the structure of a traced result; from the tensors of its values the function makes it anew."""
     if isinstance(result, Value):
         place = len(outputs)
@@ -176,12 +176,12 @@ def _builder(result: Any, outputs: list[Value], nodes: list[Node]) -> Callable[[
         nodes.append(result)
         return lambda made: None
     if isinstance(result, (tuple, list)):
-        parts = [_builder(entry, outputs, nodes) for entry in result]
+        parts = [builder(entry, outputs, nodes) for entry in result]
         kind: Any = type(result)
         if hasattr(result, "_fields"):
             return lambda made: kind(*[part(made) for part in parts])
         return lambda made: kind([part(made) for part in parts])
     if isinstance(result, Mapping):
-        named = {name: _builder(entry, outputs, nodes) for name, entry in result.items()}
+        named = {name: builder(entry, outputs, nodes) for name, entry in result.items()}
         return lambda made: {name: part(made) for name, part in named.items()}
     return lambda made: result
