@@ -58,11 +58,23 @@ def pyflow_tasks() -> Mapping[str, Callable[[], Any]]:
                 weight -= weight.grad * 0.01
                 weight.grad = None
 
+    @pf.function
+    def traced(images: Any, labels: Any) -> Any:
+        w1, b1, w2, b2 = weights
+        with pf.GradientTape() as tape:
+            loss = pf.cross_entropy(pf.relu(images @ w1 + b1) @ w2 + b2, labels)
+        slopes = tape.gradient(loss, weights)
+        with pf.no_grad():
+            for weight, slope in zip(weights, slopes, strict=True):
+                weight.copy_(weight - slope * 0.01)
+        return loss
+
     start = pf.tensor(1.0)
     return {
         **{f"add {n}": (lambda x=x: x + x) for n, x in adds.items()},
         "chain of 100 scalars": lambda: chain(start),
         "mlp step": step,
+        "mlp step, pf.function": lambda: traced(images, labels),
         "indexing loop": lambda: indexed(square),
     }
 
