@@ -1,7 +1,8 @@
 """Builds pyflow._core and libpyflow: core and bindings once, every kernel file once per ISA, only what changed.
 
 PYFLOW_SANITIZE=address,undefined or =thread adds the sanitizers (-O1 -g, and only ISAS_WHEN_SANITIZING);
-PYFLOW_BUILD_DEBUG=1 builds with -O1 -g; MAX_JOBS sets the number of compilers that run at once; CXX names the compiler.
+PYFLOW_BUILD_DEBUG=1 builds with -O1 -g; PYFLOW_ISAS=portable,avx2 leaves the others out; MAX_JOBS sets the
+number of compilers that run at once; CXX names the compiler.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def optimisation() -> list[str]:
 
 def isas() -> dict[str, list[str]]:
     names = ISAS_WHEN_SANITIZING.get(os.environ.get("PYFLOW_SANITIZE", ""), tuple(ISAS))
-    return {name: ISAS[name] for name in names}
+    wanted = os.environ.get("PYFLOW_ISAS", ",".join(names)).split(",")
+    return {name: ISAS[name] for name in names if name in wanted}
 
 
 def units(build: Path, version: str) -> list[Unit]:
