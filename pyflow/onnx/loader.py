@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import ModelProto, ValueInfoProto
 
@@ -121,17 +122,31 @@ def _parsed(data: bytes, what: str) -> ModelProto:
     return proto
 
 
+@functools.cache
+def _texts_of(kind: Descriptor) -> tuple[list[FieldDescriptor], list[FieldDescriptor]]:
+    """The fields that hold text, and those that hold messages with text in them."""
+    holds = FieldDescriptor
+    return (
+        [field for field in kind.fields if field.type == holds.TYPE_STRING],
+        [field for field in kind.fields if field.type == holds.TYPE_MESSAGE],
+    )
+
+
 def _check_text(message: Message) -> None:
     """Raises DataLossError for text that is not UTF-8, which protobuf hands over as bytes."""
-    for field, value in message.ListFields():
-        entries = (value,) if isinstance(value, (str, bytes, Message)) else value
-        if field.type == FieldDescriptor.TYPE_MESSAGE:
-            for entry in entries:
+    texts, messages = _texts_of(message.DESCRIPTOR)
+    for field in texts:
+        value = getattr(message, field.name)
+        for entry in (value,) if isinstance(value, (str, bytes)) else value:
+            if not isinstance(entry, str):
+                raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
+    for field in messages:
+        value = getattr(message, field.name)
+        if not isinstance(value, Message):
+            for entry in value:
                 _check_text(entry)
-        elif field.type == FieldDescriptor.TYPE_STRING:
-            for entry in entries:
-                if not isinstance(entry, str):
-                    raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
+        elif message.HasField(field.name):
+            _check_text(value)
 
 
 def opsets_of(proto: ModelProto) -> dict[str, int]:

@@ -51,9 +51,12 @@ def array_of(tensor: TensorProto, folder: str | None, what: str = "") -> np.ndar
         raise UnimplementedError(f"{what} is stored in segments")
     if tensor.data_location == TensorProto.EXTERNAL:
         return _mapped(tensor, dtype, shape, count, folder, what)
-    packed = -(-count * dtype.bits // 8)
-    if tensor.HasField("raw_data") and dtype.kind in "biufc" and len(tensor.raw_data) != packed:
-        raise DataLossError(f"{what}: {dtype}{list(shape)} takes {packed} bytes, the file has {len(tensor.raw_data)}")
+    if tensor.HasField("raw_data") and dtype.kind in "biufc":
+        packed, raw = -(-count * dtype.bits // 8), tensor.raw_data
+        if len(raw) != packed:
+            raise DataLossError(f"{what}: {dtype}{list(shape)} takes {packed} bytes, the file has {len(raw)}")
+        if dtype.bits >= 8 and count:
+            return np.frombuffer(raw, dtype.numpy.newbyteorder("<")).astype(dtype.numpy, copy=False).reshape(shape)
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
