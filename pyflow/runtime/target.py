@@ -99,7 +99,8 @@ class BackendTarget:
         """What the real kernels make of constant operands; None if the node cannot run alone."""
         from pyflow.runtime.executable import run_node
 
-        if node.op.host or any(value.dtype.is_object for value in (*node.inputs, *node.outputs)):
+        in_python = node.op.host or any(value.dtype.is_object for value in (*node.inputs, *node.outputs))
+        if in_python or _is_window(node):
             return reference.try_now(node, arrays)
         return run_node(node, arrays, self)
 
@@ -118,6 +119,13 @@ def _encoded(program: Program) -> tuple[list[int], list[tuple[str, int, list[int
         [(instr.op, instr.dtype.code, list(instr.args), instr.imm) for instr in program.instrs],
         list(program.outputs),
     )
+
+
+def _is_window(node: Node) -> bool:
+    """Is its result its operand's memory, seen otherwise, so that whoever moves it gives the kernels' bits?"""
+    if node.op.view is None:
+        return False
+    return node.op.view(node, tuple(views.contiguous(0, v.dtype, v.dims) for v in node.inputs)) is not None
 
 
 def _lowering_of(node: Node) -> tuple[Lowering, tuple[Program, ...]]:
