@@ -141,9 +141,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``pf.onnx`` is imported when it is first used: it needs the onnx package, which pyflow does not."""
-    if name == "onnx":
-        return import_module("pyflow.onnx")
+    """Imported when they are first used: ``pf.nn``, and ``pf.onnx``, which needs the onnx package."""
+    if name in ("nn", "onnx"):
+        return import_module(f"pyflow.{name}")
     raise AttributeError(f"module 'pyflow' has no attribute {name!r}")
 
 

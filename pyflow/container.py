@@ -81,27 +81,39 @@ def _umask() -> int:
     return mask
 
 
+def arrays_of(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of any safetensors file. NotFoundError if there is none, DataLossError if it is not whole."""
+    arrays, texts = _content(path, "safetensors")
+    return _typed(arrays, texts)
+
+
+def _content(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    if not Path(path).is_file():
+        raise NotFoundError(message(kind, f"there is no file {os.fspath(path)!r}"))
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, dict(file.metadata() or {})
+    except (SafetensorError, ValueError, TypeError, OverflowError, UnicodeDecodeError) as error:
+        what = f"{os.fspath(path)!r} is truncated or altered: {error}"
+        raise DataLossError(message(kind, what, None, "take another copy of the file")) from None
+
+
+def _typed(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> dict[str, np.ndarray]:
+    for name in arrays:
+        if _DTYPE + name in texts:
+            arrays[name] = _from_bytes(arrays[name], dtypes.as_dtype(texts.pop(_DTYPE + name)).numpy)
+    return arrays
+
+
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(arrays, texts). NotFoundError if there is no file, DataLossError if it is not whole, or of another kind;
     FailedPreconditionError if a newer pyflow wrote it."""
-    if not Path(path).is_file():
-        raise NotFoundError(message(kind, f"there is no file {os.fspath(path)!r}"))
+    arrays, texts = _content(path, kind)
     data = Path(path).read_bytes()
-    try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            texts = dict(file.metadata() or {})
-            if texts.get("pyflow.kind") != kind:
-                found = texts.get("pyflow.kind", "no pyflow file")
-                raise DataLossError(message(kind, f"{os.fspath(path)!r} is {found}, not a {kind}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, TypeError, OverflowError, UnicodeDecodeError) as error:
-        if isinstance(error, DataLossError):
-            raise
-        raise DataLossError(
-            message(
-                kind, f"{os.fspath(path)!r} is truncated or altered: {error}", None, "take another copy of the file"
-            )
-        ) from None
+    if texts.get("pyflow.kind") != kind:
+        found = texts.get("pyflow.kind", "no pyflow file")
+        raise DataLossError(message(kind, f"{os.fspath(path)!r} is {found}, not a {kind}"))
     version = texts.get("pyflow.version", "")
     if version.isdigit() and int(version) > VERSION:
         raise FailedPreconditionError(
@@ -122,7 +134,4 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
                 "take another copy of the file",
             )
         )
-    for name in arrays:
-        if _DTYPE + name in texts:
-            arrays[name] = _from_bytes(arrays[name], dtypes.as_dtype(texts.pop(_DTYPE + name)).numpy)
-    return arrays, texts
+    return _typed(arrays, texts), texts

@@ -270,6 +270,7 @@ class Graph(Unique):
         """Values that variables had when the graph was saved; a Session with a new State starts from them."""
         self.seed: int | None = None
         """Of the generator that ops without a seed draw from; None: from the operating system."""
+        self.bound: dict[int, tuple[Any, Any]] = {}  # by id: an eager tensor, and the variable that it is here
         self.finalized = False
         self._lock = threading.RLock()
         self._names: dict[str, Node] = {}

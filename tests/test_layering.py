@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": PASSES | {"_core", "container", "entries", "passes"},
     "flow": GRAPH | {"gradients", "ops", "region", "rewrite"},
     "eager": GRAPH | {"flow", "gradients", "ops", "runtime"},
-    "optim": GRAPH | {"gradients", "ops"},
+    "nn": DECLARE | {"container", "eager", "graph", "optim", "pyflow"},
+    "optim": GRAPH | {"eager", "gradients", "ops"},
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},
     "demo": {"pyflow"},
@@ -56,7 +57,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"errors"},
     "pyflow": GRAPH
-    | {"_core", "aot", "data", "eager", "flow", "gradients", "ops", "optim", "parser", "printer", "runtime", "train"},
+    | {
+        "_core",
+        "aot",
+        "data",
+        "eager",
+        "flow",
+        "gradients",
+        "nn",
+        "ops",
+        "optim",
+        "parser",
+        "printer",
+        "runtime",
+        "train",
+    },
 }
 # Inside a function, when it is called: a convenience of a lower room that an upper one implements.
 LATE: dict[tuple[str, str], str] = {

@@ -73,6 +73,6 @@ def build_digits(seed: int = 0) -> Digits:
             pf.softmax(logits, name="probabilities"),
             loss,
             accuracy,
-            pf.optim.Adam(lr=rate, weight_decay=1e-4).minimize(loss),
+            pf.optim.AdamW(lr=rate, weight_decay=1e-4).minimize(loss),
             pf.global_variables_initializer(),
         )

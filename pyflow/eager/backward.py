@@ -309,5 +309,33 @@ def _in_graph(capture: Capture, target: Any, sources: Any, given: Any) -> Any:
     return type(sources)(found) if isinstance(sources, (list, tuple)) else found[0]
 
 
+def backward_of_value(value: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Inside of a function that is traced: adds the gradient of this value to ``.grad`` of the tensors from outside
+    that require one. In a declared graph use ``pf.gradients`` or ``optimizer.minimize``."""
+    capture = current()
+    if capture is None:
+        what = f"{value.name}: {value.type} is a graph value: it is known when the graph is run"
+        hint = "use pf.gradients(loss, variables) or optimizer.minimize(loss); or trace the step with pf.function"
+        raise FailedPreconditionError(message("backward", what, user_origin(), hint))
+    leaves = capture.leaves()
+    if not leaves:
+        what = f"{value.name}: {value.type} depends on no tensor from outside that requires a gradient"
+        raise FailedPreconditionError(message("backward", what, user_origin(), "use pf.gradients by other values"))
+    if gradient is None and (value.dims or not value.dtype.is_floating):
+        what = f"expected one real number to start from, got {value.type}"
+        raise InvalidArgumentError(message("backward", what, user_origin(), "pass gradient=, or reduce it with pf.sum"))
+    versions = [(leaf, version) for leaf in leaves for version in capture.versions_of(leaf)]
+    found = gradients([value], [version for _, version in versions], capture.within(gradient))
+    totals: dict[int, tuple[Tensor, Any]] = {}
+    for (leaf, _), part in zip(versions, found, strict=True):
+        if part is not None:
+            before = totals.get(id(leaf))
+            totals[id(leaf)] = (leaf, part if before is None else call("add", before[1], part))
+    for leaf, part in totals.values():
+        arrived: Any = run_hooks(leaf._hooks or (), part if create_graph else call("stop_gradient", part))
+        known = capture.gradient_of(leaf)
+        capture.leave_gradient(leaf, arrived if known is None else call("add", known, arrived))
+
+
 def _was(watched: Sequence[Tensor], x: Tensor) -> bool:
     return any(x is each for each in watched)

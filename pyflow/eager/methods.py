@@ -7,8 +7,10 @@ from typing import Any
 
 from pyflow import dtypes
 from pyflow.eager import indexing, quick
+from pyflow.eager.backward import backward_of_value
 from pyflow.eager.tensor import Tensor
 from pyflow.errors import DTypeError, message, user_origin
+from pyflow.graph import Value
 from pyflow.operators import Operators
 
 SAME = (
@@ -76,6 +78,16 @@ def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _without_numbers(name: str) -> Callable[..., Any]:
+    def method(self: Value, *args: Any) -> Any:
+        what = f"{self.name}: {self.type} is a graph value: its numbers are known when the graph is run"
+        hint = "return it from the function, or get it with session.run; pf.cond and pf.while_loop decide by it"
+        raise DTypeError(message(name.strip("_"), what, user_origin(), hint))
+
+    method.__name__ = name
+    return method
+
+
 def _sizes(given: tuple[Any, ...]) -> Any:
     return given[0] if len(given) == 1 and isinstance(given[0], (tuple, list, Tensor)) else given
 
@@ -128,6 +140,12 @@ def install(functions: dict[str, Any]) -> None:
         **{f"__{name}__": quick.operator(op) for name, op in OPERATORS.items()},
         **{f"__r{name}__": quick.operator(OPERATORS[name], reflected=True) for name in REFLECTED},
     }
-    for kind, methods in ((Operators, common), (Tensor, own)):
+    of_values: dict[str, Callable[..., Any]] = {
+        "backward": backward_of_value,
+        "detach": _method("detach", functions["stop_gradient"]),
+        "clone": _method("clone", functions["identity"]),
+        **{name: _without_numbers(name) for name in ("item", "tolist", "numpy", "__float__", "__complex__")},
+    }
+    for kind, methods in ((Operators, common), (Value, of_values), (Tensor, own)):
         for name, method in methods.items():
             setattr(kind, name, method)

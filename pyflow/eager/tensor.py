@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,9 +33,15 @@ class Tensor(Operators):
     _index = 0
     _grad: Tensor | None = None
     _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+    _is_parameter = False
+    """It was made by ``pf.nn.Parameter``."""
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         self.__dict__.update(tensor(data, dtype, requires_grad).__dict__)
+
+    if TYPE_CHECKING:  # the methods of eager/methods.py
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @classmethod
     def _of(cls, array: Any, dtype: DType, version: Version | None = None) -> Tensor:
@@ -194,7 +200,8 @@ class Tensor(Operators):
         return f"{prefix}{shown}, {', '.join(rest)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restored, (self._array, self._dtype.name, self._requires_grad and self._record is None))
+        requires_grad = self._requires_grad and self._record is None
+        return (_restored, (self._array, self._dtype.name, requires_grad, self._is_parameter))
 
     def __copy__(self) -> Tensor:
         return self.clone()
@@ -203,7 +210,7 @@ class Tensor(Operators):
         if self._record is not None:
             what = f"{self.type} is the result of {self._record.derivative.name}: a copy of it would lose its gradient"
             raise FailedPreconditionError(message("deepcopy", what, user_origin(), "copy x.detach()"))
-        made = memo[id(self)] = _restored(self._array.copy(), self._dtype.name, self._requires_grad)
+        made = memo[id(self)] = _restored(self._array.copy(), self._dtype.name, self._requires_grad, self._is_parameter)
         if self._grad is not None:
             made._grad = Tensor._of(self._grad._array.copy(), self._dtype)
         return made
@@ -239,14 +246,20 @@ class Tensor(Operators):
     @property
     def grad(self) -> Tensor | None:
         """The sum of the gradients of all backward calls since it was set to None."""
-        return self._grad
+        capture = _capture()
+        return self._grad if capture is None else capture.gradient_of(self)
 
     @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        if value is not None and (not isinstance(value, Tensor) or value.type != self.type):
-            shown = value.type if isinstance(value, Tensor) else repr(value)
+    def grad(self, value: Any) -> None:
+        capture = _capture()
+        kind: Any = Tensor if capture is None else Operators
+        if value is not None and (not isinstance(value, kind) or value.type != self.type):
+            shown = value.type if isinstance(value, Operators) else repr(value)
             raise DTypeError(message("grad", f"expected a tensor {self.type}, got {shown}", user_origin()))
-        self._grad = value
+        if capture is None:
+            self._grad = value
+        else:
+            capture.leave_gradient(self, capture.within(value))
 
     def detach(self) -> Tensor:
         """The same memory; no gradient flows through it."""
@@ -307,9 +320,17 @@ class Hook:
             self._hooks.remove(self._hook)
 
 
-def _restored(array: Any, dtype: str, requires_grad: bool) -> Tensor:
+def _capture() -> Any:
+    from pyflow.eager.capture import current
+
+    return current()
+
+
+def _restored(array: Any, dtype: str, requires_grad: bool, is_parameter: bool = False) -> Tensor:
     made = Tensor._of(array, dtypes.BY_NAME[dtype])
     made._requires_grad = requires_grad
+    if is_parameter:
+        made._is_parameter = True
     return made
 
 

@@ -175,6 +175,13 @@ def _split(x: Value, count: int) -> list[Value]:
     return list(call("split", x, count, x.ndim - 1))
 
 
+def _gate_order(op: str, given: str, known: str) -> list[int]:
+    """Where each gate of ``known`` stands in ``given``."""
+    if sorted(given) != sorted(known) or (known[-1] == "h" and given[-1] != "h"):
+        raise _refuse(op, f"expected gates in an order of {known!r}{', h last' * (op == 'gru')}, got {given!r}")
+    return [given.index(gate) for gate in known]
+
+
 _SHARED = """x: floating [S, B, I], or [B, S, I] with ``layout=1``, which also puts the batch of the states and results
         first. w: [D, gates * H, I], r: [D, gates * H, H], b: [D, 2 * gates * H] (of w, then of r) or None, for D = 2
         directions if ``direction`` is "bidirectional", else 1 ("forward", "reverse").
@@ -225,7 +232,9 @@ def gru(
     clip: float | None = None,
     linear_before_reset: bool = False,
     layout: int = 0,
+    gates: str = "zrh",
 ) -> tuple[Value, Value]:
+    order = _gate_order("gru", gates, "zrh")
     names = list(activations) or ["sigmoid", "tanh"] * 2
     functions = _activations("gru", names, activation_alpha, activation_beta, clip)
 
@@ -236,7 +245,8 @@ def gru(
         both_bias, last_bias = bias[: 2 * hidden], bias[2 * hidden :]
 
         def step(row: Value, h: Value) -> tuple[Value, ...]:
-            update, reset = _split(f(row[:, : 2 * hidden] + call("matmul", h, both) + both_bias), 2)
+            opened = _split(f(row[:, : 2 * hidden] + call("matmul", h, both) + both_bias), 2)
+            update, reset = opened[order[0]], opened[order[1]]
             if linear_before_reset:
                 inner = reset * (call("matmul", h, last) + last_bias)
             else:
@@ -266,7 +276,9 @@ def lstm(
     clip: float | None = None,
     input_forget: bool = False,
     layout: int = 0,
+    gates: str = "iofc",
 ) -> tuple[Value, Value, Value]:
+    order = _gate_order("lstm", gates, "iofc")
     names = list(activations) or ["sigmoid", "tanh", "tanh"] * 2
     functions = _activations("lstm", names, activation_alpha, activation_beta, clip)
     peepholes = None if p is None else convert(p)
@@ -276,7 +288,8 @@ def lstm(
         holes = None if peepholes is None else _split(peepholes[i], 3)
 
         def step(row: Value, h: Value, c: Value) -> tuple[Value, ...]:
-            into, out, forget, new = _split(row + call("matmul", h, recurrent) + bias, 4)
+            parts = _split(row + call("matmul", h, recurrent) + bias, 4)
+            into, out, forget, new = (parts[place] for place in order)
             if holes is not None:
                 into, forget = into + holes[0] * c, forget + holes[2] * c
             opened = f(into)
@@ -298,12 +311,14 @@ rnn.__doc__ = f"""A simple recurrent layer, ``h = f(x w + h r + b)``: ``(Y [S, D
     """
 gru.__doc__ = f"""A gated recurrent layer (Cho et al. 2014): ``(Y [S, D, B, H], the last h [D, B, H])``.
 
-    {_SHARED} Default: "Sigmoid", "Tanh". Gates stand in the order update, reset, new.
+    {_SHARED} Default: "Sigmoid", "Tanh". gates: the order in which they stand in w, r and b: update z, reset
+    r, new h; PyTorch's is "rzh".
     linear_before_reset: the reset gate acts after the product with r, as in PyTorch.
     """
 lstm.__doc__ = f"""A long short-term memory layer: ``(Y [S, D, B, H], the last h [D, B, H], the last c [D, B, H])``.
 
-    {_SHARED} Default: "Sigmoid", "Tanh", "Tanh". Gates stand in the order input, output, forget, cell.
+    {_SHARED} Default: "Sigmoid", "Tanh", "Tanh". gates: the order in which they stand in w, r and b: input i,
+    output o, forget f, cell c; PyTorch's is "ifco".
     p: [D, 3 * H], what the cell adds to the input, output and forget gates, or None. input_forget: the forget gate is
         1 minus the input gate. S. Hochreiter, J. Schmidhuber: Long short-term memory, 1997.
     """

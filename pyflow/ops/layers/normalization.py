@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pyflow import dims
 from pyflow.apply import convert
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
@@ -13,6 +14,7 @@ from pyflow.graph import Node, Value
 from pyflow.opdef import FLOAT, FLOATS, INT, TensorType, call, define
 from pyflow.ops.arrays.shape import reshape
 from pyflow.ops.common import axis_of, in_float64, ndim_of, normalise_axis, sum_to
+from pyflow.ops.composite import as_number
 from pyflow.ops.sizes import Check, differ, equal_check, text_of
 
 __all__ = ["batch_norm", "batch_norm_train", "layer_norm"]
@@ -201,12 +203,14 @@ def batch_norm_train(
     momentum: float = 0.9,
     epsilon: float = 1e-5,
     axis: int = 1,
+    unbiased: bool = False,
 ) -> tuple[Value, Value, Value]:
     """Batch normalisation by the batch's own statistics, and the running ones moved towards them.
 
     x: floating, any shape with a channel axis; the others: [channels]. Returns ``(y, mean, variance)``: y as
     ``batch_norm`` gives it with the batch's mean and variance (over all other axes, divided by their number);
-    mean and variance: ``momentum * running + (1 - momentum) * batch``, to be assigned to the running ones. The
+    mean and variance: ``momentum * running + (1 - momentum) * batch``, to be assigned to the running ones;
+    ``unbiased``: with the batch's variance divided by one less, as PyTorch keeps it. momentum: may be a value. The
     gradient flows through the batch's statistics. S. Ioffe, C. Szegedy: Batch normalization, 2015.
     """
     ndim = ndim_of(x)
@@ -215,8 +219,13 @@ def batch_norm_train(
     mean = call("mean", x, axes)
     variance = call("mean", call("square", call("subtract", x, _along(mean, ndim, channel))), axes)
     y = batch_norm(x, scale, bias, mean, variance, axis=channel, epsilon=epsilon)
+    kept = variance
+    if unbiased:
+        count = dims.product([size for i, size in enumerate(convert(x).dims) if i != channel])
+        number = call("cast", as_number(count), variance.dtype)
+        kept = variance * (number / (number - 1))
 
     def moved(running: Any, batch: Value) -> Value:
         return call("multiply", running, momentum) + call("stop_gradient", batch) * (1 - momentum)
 
-    return y, moved(running_mean, mean), moved(running_variance, variance)
+    return y, moved(running_mean, mean), moved(running_variance, kept)

@@ -29,6 +29,7 @@ __all__ = [
     "einsum",
     "inner",
     "kron",
+    "linear",
     "matvec",
     "outer",
     "tensordot",
@@ -336,6 +337,23 @@ def addmm(x: Any, a: Any, b: Any, beta: float = 1.0, alpha: float = 1.0, *, name
         return product
     value = convert(x)
     result: Value = call("add", value if beta == 1 else value * beta, product, name=name)
+    return result
+
+
+def linear(x: Any, weight: Any, bias: Any = None, *, name: str | None = None) -> Value:
+    """``x @ weight.T + bias``, as torch.nn.functional.linear.
+
+    x: [..., I]; weight: [O, I]; bias: [O] or None. Raises InvalidArgumentError for other shapes.
+    """
+    value, rows = convert(x), convert(weight)
+    if rows.ndim != 2 or not value.ndim or differ(value.dims[-1], rows.dims[1]):
+        wanted = f"expected x [..., {rows.dims[1]}]" if rows.ndim == 2 else "expected a weight [O, I]"
+        what = f"{wanted} for weight: {rows.type}, got x: {value.type}"
+        raise InvalidArgumentError(message("linear", what, user_origin()))
+    product = matmul(value, call("transpose", rows, (1, 0)), name=None if bias is not None else name)
+    if bias is None:
+        return product
+    result: Value = call("add", product, bias, name=name)
     return result
 
 

@@ -119,6 +119,17 @@ CASES = [
         **NEAR,
     ),
     *(
+        Case(
+            pf.linear,
+            (normal(*shape, dtype=F64), normal(2, 4, dtype=F64, seed=1), *bias),
+            {},
+            lambda x, w, *b: x @ w.T + (b[0] if b else 0),
+            label="linear",
+            **NEAR,
+        )
+        for shape, bias in (((3, 4), ()), ((4,), ()), ((3, 1, 4), (normal(2, dtype=F64, seed=2),)))
+    ),
+    *(
         Case(pf.kron, (normal(*a, dtype=F64), normal(*b, dtype=F64)), {}, np.kron, label="kron")
         for a, b in (((2, 3), (4, 2)), ((3,), (2, 2)), ((2, 1, 2), (3,)))
     ),
