@@ -329,7 +329,7 @@ def pad(x: Any, paddings: Any, value: Any = 0, mode: str = "constant", name: str
     if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
         what = f"expected (before, after) pairs of ints, got {paddings!r}"
         raise InvalidArgumentError(message("pad", what, user_origin()))
-    if str(getattr(x, "dtype", "")) == "bool" and value in (0, 1):
+    if str(getattr(x, "dtype", "")) == "bool" and type(value) in (int, float) and value in (0, 1):
         value = bool(value)
     before, after = [before for before, _ in pairs], [after for _, after in pairs]
     if mode != "constant":
