@@ -43,7 +43,10 @@ KERNEL = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fwrapv",
+    "-ffunction-sections",
+    "-fdata-sections",
 ]
+"""Sections, so that a generated program is linked with no more than it uses."""
 
 
 @dataclass(frozen=True)

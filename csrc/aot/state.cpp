@@ -110,8 +110,8 @@ pf_code check_weights(const Model& model, const unsigned char* data, int64_t byt
   return PF_OK;
 }
 
-pf_code choose_isa(int32_t* isa, const Report& report) {
-  const int32_t best = best_isa();
+pf_code choose_isa(const Model& model, int32_t* isa, const Report& report) {
+  const int32_t best = best_isa(model);
   if (best < 0)
     return fail(report, PF_FAILED_PRECONDITION,
                 "this CPU lacks SSE4.2 or POPCNT; x86-64-v2 is the least that is supported");
@@ -138,7 +138,7 @@ int32_t find_variable(const Model& model, const State* state, const char* name, 
 }  // namespace
 
 size_t state_bytes(const Model& model, int32_t isa) {
-  if (choose_isa(&isa, Report{}) != PF_OK) return 0;
+  if (choose_isa(model, &isa, Report{}) != PF_OK) return 0;
   Pieces pieces{nullptr, 0};
   lay_out(model, isa, pieces, nullptr);
   return static_cast<size_t>(pieces.used);
@@ -150,7 +150,7 @@ pf_code state_init(const Model& model, int32_t isa, void* memory, size_t bytes, 
   if (report.message != nullptr) report.message[0] = '\0';
   if (memory == nullptr || result == nullptr)
     return fail(report, PF_INVALID_ARGUMENT, "expected memory and a place for the state, got NULL");
-  if (const pf_code code = choose_isa(&isa, report); code != PF_OK) return code;
+  if (const pf_code code = choose_isa(model, &isa, report); code != PF_OK) return code;
   if (reinterpret_cast<uintptr_t>(memory) % kAlignment != 0)
     return fail(report, PF_INVALID_ARGUMENT, "the state's memory must be aligned to %lld bytes",
                 static_cast<long long>(kAlignment));

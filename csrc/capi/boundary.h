@@ -44,6 +44,8 @@ pf_code guarded(pf_status* status, Body&& body) {
     return report(status, PF_RESOURCE_EXHAUSTED, "no memory left; use smaller sizes");
   } catch (const std::exception& error) {
     return report(status, PF_INTERNAL, error.what());
+  } catch (...) {
+    return report(status, PF_INTERNAL, "a function of the host threw; nothing may be thrown through libpyflow");
   }
 }
 

@@ -8,6 +8,9 @@
 
 #include "kernels/simd.h"
 
+// Not every compiler has a builtin for it, and <math.h> brings the C++ library.
+extern "C" double lgamma_r(double x, int* sign) noexcept;
+
 #ifdef __CUDACC__
 #define PF_FUNCTION static __device__ __forceinline__
 #else
@@ -339,7 +342,7 @@ PF_FUNCTION double logistic(double x) {
 // The logarithm of the magnitude of gamma(x).
 PF_FUNCTION double log_gamma(double x) {
   int sign;
-  return __builtin_lgamma_r(x, &sign);
+  return lgamma_r(x, &sign);
 }
 
 // Derivatives of log gamma: reflected to the right, raised by their recurrence to where the asymptotic series

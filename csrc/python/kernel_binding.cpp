@@ -197,6 +197,7 @@ void bind_kernels(py::module_& module) {
         return rows;
       },
       "Scalar functions that programs may use: (name, number of arguments, dtype codes).");
+  module.def("built_isas", built_isas, "ISAs that the kernels were built for, least first.");
   module.def("cpu_isas", cpu_isas, "ISAs that this machine runs, least first.");
   module.def("selected_isa", selected_isa, "The ISA that is used for what is prepared from now on.");
   module.def(

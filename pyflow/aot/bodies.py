@@ -20,6 +20,8 @@ class Bodies:
         self.program = program
         self.plan = program.plan
         self.name = name
+        self.label = program.labels.give("".join(part.capitalize() for part in name.split("_")))
+        """In the names of types and tables."""
         self.root = root
         self.sizes = sizes
         self.checks = [check for check in checks if dims.late_in(check.left) or dims.late_in(check.right)]
@@ -39,7 +41,7 @@ class Bodies:
 
     @property
     def struct(self) -> str:
-        return "".join(part.capitalize() for part in self.name.split("_")) + "Sizes"
+        return f"{self.label}Sizes"
 
     def emit(self, last_cancellable: int | None = None) -> list[str]:
         """Definitions, callees first; the root's begins with the layout of temporaries."""
@@ -57,7 +59,7 @@ class Bodies:
             f"{{{b}, {self.plan.buffers[b].slot}, PF_DTYPE_{self.plan.buffers[b].dtype.name}}}"
             for b in self._temporary_buffers()
         ]
-        return array("Temporary", f"k{self.struct[:-5]}Temporaries", rows)
+        return array("Temporary", f"k{self.label}Temporaries", rows)
 
     def _temporary_buffers(self) -> list[int]:
         steps = [step for body in self.bodies for step in self.plan.bodies[body]]
@@ -72,7 +74,7 @@ class Bodies:
         slots = max((self.plan.buffers[b].slot for b in buffers), default=-1) + 1
         lines = wrapped("  const int64_t elements[] = {", elements, "};")
         lines.append(f"  int64_t slots[{max(1, slots)}];")
-        table = f"k{self.struct[:-5]}Temporaries"
+        table = f"k{self.label}Temporaries"
         lines.append(f"  if (!run.temporaries({table}, {len(buffers)}, elements, slots, {slots})) return false;")
         return lines
 

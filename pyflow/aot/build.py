@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pyflow.aot.header import header
-from pyflow.aot.kernels import ISAS
 from pyflow.aot.loops import has_loops
 from pyflow.aot.program import Program
 from pyflow.aot.weights import Weights
 from pyflow.errors import FailedPreconditionError, NotFoundError, message
-from pyflow.runtime.backends import get_include, get_library_dir
+from pyflow.runtime.backends import built_isas, get_include, get_library_dir
 
 FLAGS = (
     "-std=c++17",
@@ -77,6 +76,11 @@ def compiler() -> list[str]:
     return command
 
 
+def extra_flags() -> list[str]:
+    """CXXFLAGS: what is added to each command that compiles or links C++."""
+    return shlex.split(os.environ.get("CXXFLAGS", ""))
+
+
 def run(command: Sequence[str], folder: Path) -> None:
     """Runs a tool in ``folder``; its words are the error's."""
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
@@ -100,12 +104,12 @@ def compile_object(program: Program, folder: Path, embedded: bool) -> Path:
     """One relocatable object with the kernels that the program uses, where only the header's symbols are global."""
     name = program.name
     includes = [f"-I{get_include()}", f"-I{kernel_include()}"]
-    commands = {f"{name}.part.o": [*compiler(), *FLAGS, *includes, "-c", f"{name}.cpp"]}
+    commands = {f"{name}.part.o": [*compiler(), *FLAGS, *extra_flags(), *includes, "-c", f"{name}.cpp"]}
     if embedded:
         commands[f"{name}_weights.part.o"] = [*compiler(), "-c", f"{name}_weights.S"]
     if has_loops(program):
-        for isa in ISAS:
-            options = [*LOOP_FLAGS, *ISA_FLAGS[isa], f"-DPF_ISA={isa}"]
+        for isa in built_isas():
+            options = [*LOOP_FLAGS, *ISA_FLAGS[isa], *extra_flags(), f"-DPF_ISA={isa}"]
             commands[f"{name}_loops_{isa}.part.o"] = [*compiler(), *options, *includes, "-c", f"{name}_loops.cpp"]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for done in [pool.submit(run, [*command, "-o", part], folder) for part, command in commands.items()]:
@@ -127,7 +131,18 @@ def keep_exported(program: Program, whole: Path) -> Path:
     """The same object, where nothing but what the header has can be seen."""
     kept = [f"--keep-global-symbol={symbol}" for symbol in exported(program)]
     target = whole.with_name(f"{program.name}.o")
-    run(["objcopy", *kept, "--strip-unneeded", "--remove-section=.comment", whole.name, target.name], whole.parent)
+    run(
+        [
+            "objcopy",
+            *kept,
+            "--strip-unneeded",
+            "--remove-section=.comment",
+            "--remove-section=.eh_frame",
+            whole.name,
+            target.name,
+        ],
+        whole.parent,
+    )
     return target
 
 
@@ -140,7 +155,9 @@ def link_static(program: Program, folder: Path) -> Path:
 
 def link_shared(program: Program, folder: Path) -> Path:
     target = folder / f"lib{program.name}.so"
-    options = ["-shared", "-nostdlib", "-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-s"]
+    options = ["-shared", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-s", *extra_flags()]
+    # A sanitizer's library is the host's.
+    options += [] if any(flag.startswith("-fsanitize") for flag in options) else ["-nostdlib", "-Wl,-z,defs"]
     run(
         [*compiler(), *options, f"-Wl,-soname,{target.name}", f"{program.name}.o", "-o", target.name, "-lm", "-lc"],
         folder,
@@ -152,8 +169,16 @@ def measure(program: Program, whole: Path) -> dict[str, int]:
     """Bytes of the state and, where no size is open, of the arena, on any ISA: what the header's macros say."""
     with tempfile.TemporaryDirectory() as scratch:
         probe = Path(scratch) / "probe.so"
-        run([*compiler(), "-shared", "-nostdlib", whole.name, "-o", str(probe), "-lm", "-lc"], whole.parent)
-        library = ctypes.CDLL(str(probe))
+        run(
+            [*compiler(), *extra_flags(), "-shared", "-nostdlib", whole.name, "-o", str(probe), "-lm", "-lc"],
+            whole.parent,
+        )
+        try:
+            library = ctypes.CDLL(str(probe))
+        except OSError as error:
+            hint = "set TMPDIR to a folder that libraries may be loaded from"
+            what = f"what was built cannot be loaded: {error}"
+            raise FailedPreconditionError(message("aot", what, None, hint)) from None
         state_bytes = getattr(library, f"{program.name}_state_bytes")
         state_bytes.restype = ctypes.c_size_t
         found = {"state": state_bytes()}

@@ -200,7 +200,9 @@ def _entry(program: Program, function: Function, prepares: _Prepares) -> list[st
         "Written": [program.variable_of(b) for b in written],
         "InPlace": [program.variable_of(b) for b in in_place],
     }
-    prefix = f"k{bodies.struct[:-5]}"
+    prefix = f"k{bodies.label}"
+    if written == in_place:
+        del lists["InPlace"]
     for label, numbers in lists.items():
         lines += array("int32_t", f"{prefix}{label}", map(str, numbers))
     lines += ["", "}  // namespace", ""]
@@ -247,7 +249,7 @@ def _entry(program: Program, function: Function, prepares: _Prepares) -> list[st
             )
     lines += ["  return run.code();", "}", ""]
     given = [f"int64_t {field}" for field in fields]
-    passed = ["best_isa()", *fields, "threads"]
+    passed = ["best_isa(kModel)", *fields, "threads"]
     lines += wrapped(f"size_t {full}_arena_bytes_on(", ["int32_t isa", *given, "int32_t threads"], ") {")
     lines += ["  if (isa < 0) return 0;", *_frame("nullptr, isa", bodies, report="{nullptr, nullptr, 0}")]
     lines += [f"  n.{field} = {field};" for field in fields]

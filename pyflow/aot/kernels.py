@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pyflow import dtypes
+from pyflow.plan import Step
+
 ISAS = ("portable", "avx2", "avx512")
+"""In the order of a generated program's tables."""
 FAMILIES: dict[str, tuple[str, ...]] = {
     "argreduce": ("argmax", "argmin"),
     "assert": ("assert",),
@@ -33,4 +37,18 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "softmax": ("softmax", "log_softmax"),
     "sort": ("sort", "searchsorted"),
 }
+FLOAT32 = frozenset(
+    """
+    avg_pool2d avg_pool2d_grad conv2d conv2d_filter_grad conv2d_input_grad conv2d_pack conv2d_packed layer_norm
+    log_softmax matmul matmul_pack matmul_packed max_pool2d max_pool2d_grad reduce_max reduce_mean reduce_min
+    reduce_prod reduce_sum softmax
+    """.split()  # noqa: SIM905
+)
+"""Kernels that have a row for float32 alone (csrc/backends/cpu/kernels.h)."""
 FAMILY_OF: dict[str, str] = {kernel: family for family, kernels in FAMILIES.items() for kernel in kernels}
+
+
+def row_of(step: Step) -> str | None:
+    """The row that holds all that a step may need, None if that is the one in its family's table."""
+    alone = step.kernel in FLOAT32 and step.inputs[0].dtype is dtypes.float32
+    return f"{step.kernel}_float32" if alone else None

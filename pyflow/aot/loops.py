@@ -11,6 +11,7 @@ from pyflow.aot.program import Program, all_steps
 from pyflow.dtypes import DType
 from pyflow.plan import Instr, Step
 from pyflow.plan import Program as Scalar
+from pyflow.runtime.backends import built_isas
 
 _TYPES: dict[DType, str] = {
     dtypes.bool_: "uint8_t",
@@ -56,19 +57,20 @@ def loop_name(program: Program, isa: str, number: str) -> str:
 def declarations(program: Program) -> list[str]:
     """For the tables: the loops of each ISA, and what has their runtime linked."""
     lines = ['extern "C" {']
-    for isa in ISAS:
+    for isa in built_isas():
         for number, _, _ in programs_of(program):
             name = loop_name(program, isa, number)
             lines.append(f"void {name}(void* const* outputs, const void* const* inputs, int64_t n, uint32_t* faults);")
     lines += ["}", ""]
-    lines += [f"namespace pf::{isa} {{\nextern const char loops_anchor;\n}}" for isa in ISAS]
+    lines += [f"namespace pf::{isa} {{\nextern const char loops_anchor;\n}}" for isa in built_isas()]
     return [*lines, ""]
 
 
 def table(program: Program, number: str, scalar: Scalar) -> str:
     """The pf_loops that stands for the instructions."""
-    loops = ", ".join(loop_name(program, isa, number) for isa in ISAS)
-    anchors = ", ".join(f"&pf::{isa}::loops_anchor" for isa in ISAS)
+    built = built_isas()
+    loops = ", ".join(loop_name(program, isa, number) if isa in built else "nullptr" for isa in ISAS)
+    anchors = ", ".join(f"&pf::{isa}::loops_anchor" if isa in built else "nullptr" for isa in ISAS)
     head = '{"loop", 0, 0, {0}, 0}'
     return f"constexpr pf_loops kLoops{number} = {{{head}, {{{loops}}}, {cost(scalar)}, {{{anchors}}}}};"
 
@@ -81,6 +83,13 @@ def source(program: Program) -> str:
         "",
         "#define PF_JOINED(name, isa) name##_##isa",
         "#define PF_NAME(name, isa) PF_JOINED(name, isa)",
+        "",
+        "// Each turn of a loop stands for itself.",
+        "#ifdef __clang__",
+        '#define PF_EACH_ALONE _Pragma("clang loop vectorize(assume_safety)")',
+        "#else",
+        '#define PF_EACH_ALONE _Pragma("GCC ivdep")',
+        "#endif",
         "",
         "using namespace pf::PF_ISA;",
         "",
@@ -116,7 +125,7 @@ def _function(program: Program, number: str, step: Step, scalar: Scalar) -> list
     lines += [f"  const {types[k]}* x{k} = static_cast<const {types[k]}*>(inputs[{k}]);" for k in used]
     for k, register in enumerate(scalar.outputs):
         lines.append(f"  {types[register]}* y{k} = static_cast<{types[register]}*>(outputs[{k}]);")
-    lines += ["  uint32_t found = 0;", "#pragma GCC ivdep", "  for (int64_t i = 0; i < n; ++i) {"]
+    lines += ["  uint32_t found = 0;", "  PF_EACH_ALONE for (int64_t i = 0; i < n; ++i) {"]
     lines += [f"    const {types[k]} r{k} = x{k}[i];" for k in used]
     for index, instr in enumerate(scalar.instrs):
         register = len(scalar.inputs) + index

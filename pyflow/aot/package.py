@@ -23,7 +23,9 @@ def write_package(program: Program, weights: Weights, embedded: bool, folder: Pa
     (folder / f"{name}_example.cpp").write_text(example.text(program, golden, embedded, bool(weights.data)))
     if emit == "cmake":
         (folder / f"{name}Config.cmake").write_text(_CMAKE.replace("@NAME@", name))
-        (folder / f"{name}.pc").write_text(_PKG_CONFIG.replace("@NAME@", name))
+        for package, library in ((name, name), (f"{name}_static", f":lib{name}.a")):
+            text = _PKG_CONFIG.replace("@PACKAGE@", package).replace("@LIBRARY@", library)
+            (folder / f"{package}.pc").write_text(text)
 
 
 def manifest(program: Program, weights: Weights, embedded: bool) -> dict[str, Any]:
@@ -92,10 +94,9 @@ endif()
 _PKG_CONFIG = """\
 prefix=${pcfiledir}
 
-Name: @NAME@
+Name: @PACKAGE@
 Description: a model compiled by pyflow
 Version: 1
 Cflags: -I${prefix}
-Libs: -L${prefix} -l@NAME@
-Libs.private: -lm
+Libs: -L${prefix} -l@LIBRARY@ -lm
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pyflow import dims
-from pyflow.aot.kernels import FAMILY_OF
+from pyflow.aot.kernels import FAMILY_OF, row_of
 from pyflow.aot.sizes import Names, Sizes
 from pyflow.dims import Size, Symbol
 from pyflow.errors import InvalidArgumentError, UnimplementedError, message
@@ -72,11 +72,14 @@ class Program:
     """Of late sizes that have none of their own."""
     steps: dict[tuple[int, int], int] = field(default_factory=dict)
     """The number of each kernel step, by body and place in it."""
-    kernels: dict[str, int] = field(default_factory=dict)
+    kernels: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    """By name and row."""
     place: list[int] = field(default_factory=list)
     """By buffer: its number among those of its kind."""
     names: Names = field(default_factory=lambda: Names(prefixed=True))
     """Of functions."""
+    labels: Names = field(default_factory=lambda: Names(prefixed=True))
+    """Of types and tables."""
 
     def variable_of(self, buffer: int) -> int:
         return self.place[buffer]
@@ -101,25 +104,27 @@ def describe(
         for index, step in enumerate(steps):
             if step.kernel not in CONTROL:
                 program.steps[body, index] = len(program.steps)
-                program.kernels.setdefault(step.kernel, len(program.kernels))
+                program.kernels.setdefault((step.kernel, row_of(step)), len(program.kernels))
     for taken in RESERVED:
         program.names.give(taken)
     for entry in plan.entries:
         function = program.names.give(entry.name)
         program.names.give(f"{function}_arena_bytes")
-        program.functions.append(_function(plan, entry, function, origins[entry.name], bounds))
+        program.functions.append(_function(plan, name, entry, function, origins[entry.name], bounds))
     return program
 
 
-def _function(plan: Plan, entry: Entry, name: str, origins: Mapping[str, str], bounds: Mapping[str, Size]) -> Function:
-    names = Names()
-    sizes = Sizes(Names(), bounds)
+def _function(
+    plan: Plan, plan_name: str, entry: Entry, name: str, origins: Mapping[str, str], bounds: Mapping[str, Size]
+) -> Function:
+    names = Names(owner=plan_name)
+    sizes = Sizes(Names(owner=plan_name), bounds)
     given: dict[str, Symbol] = {}
     for solve in entry.solves:
         size = entry.inputs[solve.input].view.dims[solve.axis]
         given.setdefault(solve.symbol, next(s for s in dims.symbols_of(size) if s.name == solve.symbol))
     for symbol in given.values():
-        names.give(sizes.symbol(symbol))
+        names.reserve(sizes.symbol(symbol))
     inputs = [Argument(names.give(port.name), port, origins.get(port.name, "")) for port in entry.inputs]
     seen: set[int] = set()
     outputs = []

@@ -13,33 +13,52 @@ _WORDS = frozenset(
     alignas alignof and asm auto bool break case catch char class const continue default delete do double else
     enum explicit export extern false float for friend goto if inline int long mutable namespace new not
     operator or private protected public register return short signed sizeof static struct switch template this
-    throw true try typedef typeid union unsigned using virtual void volatile while xor restrict arena
-    arena_bytes buffers bytes cuts errno late linux n options run s state status stderr stdin stdout unix views
+    throw true try typedef typeid union unsigned using virtual void volatile while xor restrict inline
+    constexpr decltype noexcept nullptr static_assert thread_local char8_t char16_t char32_t wchar_t
+    and_eq bitand bitor compl not_eq or_eq xor_eq
+    arena arena_bytes buffers bytes cuts isa late n options report run s state status threads views
+    add broadcast floordiv max min mod mul unless_one begin best_isa report_of state_of Report Run State
+    argc argv golden main read run size_of sizes std stop turn Golden Memory
+    errno linux stderr stdin stdout unix EOF NULL
     """.split()  # noqa: SIM905
+)
+"""What the languages, their libraries' headers, generated programs and their examples name."""
+_PATTERNS = re.compile(
+    r"pf|pf_\w*|k[A-Z]\w*|\w+_(t|sizes|steps|results|dims)|run_\w*|[A-Z][A-Z0-9]*_[A-Z0-9_]*|_[_A-Z]\w*"
 )
 
 
 def identifier(name: str) -> str:
     """``name`` as C takes it."""
-    text = re.sub(r"\W", "_", name)
-    return f"{text}_" if text in _WORDS or not text else f"_{text}" if text[0].isdigit() else text
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
+    taken = not text or text in _WORDS or _PATTERNS.fullmatch(text)
+    return f"_{text}" if text[:1].isdigit() else f"{text}_" if taken else text
 
 
 class Names:
-    """C identifiers, each once; ``prefixed``: they follow a prefix, so that words of C++ are no matter."""
+    """C identifiers, each once; ``prefixed``: they follow a prefix, so that words of C++ are no matter; ``owner``:
+    none of them looks like a name of that model's header."""
 
-    def __init__(self, prefixed: bool = False) -> None:
+    def __init__(self, prefixed: bool = False, owner: str = "") -> None:
         self._prefixed = prefixed
+        self._owner = owner
         self._taken: set[str] = set()
 
     def give(self, name: str) -> str:
-        text = wanted = re.sub(r"\W", "_", name) if self._prefixed else identifier(name)
+        wanted = re.sub(r"\W", "_", name, flags=re.ASCII) if self._prefixed else identifier(name)
+        if self._owner and wanted.startswith((f"{self._owner}_", f"{self._owner.upper()}_")):
+            wanted = f"_{wanted}"
+        text = wanted
         count = 1
         while text in self._taken:
             count += 1
             text = f"{wanted}_{count}"
         self._taken.add(text)
         return text
+
+    def reserve(self, text: str) -> None:
+        """``text`` is given elsewhere."""
+        self._taken.add(text)
 
 
 class Sizes:

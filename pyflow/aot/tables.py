@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable
 
 from pyflow.aot import loops
-from pyflow.aot.kernels import FAMILY_OF, ISAS
+from pyflow.aot.kernels import FAMILY_OF, ISAS, row_of
 from pyflow.aot.program import Program
 from pyflow.aot.sizes import number
 from pyflow.dtypes import DType
 from pyflow.plan import Buffer, Instr, Kind, Step
 from pyflow.plan import Program as Scalar
+from pyflow.runtime.backends import built_isas
 
 
 def quoted(text: str) -> str:
@@ -110,7 +111,7 @@ def step_table(program: Program, step: Step, index: int, looped: bool) -> list[s
         _or_null(f"kFloats{name}", step.floats),
         _or_null(f"kPrograms{name}", step.programs),
     ]
-    kernel = program.kernels[step.kernel]
+    kernel = program.kernels[step.kernel, row_of(step)]
     lines.append(f"constexpr Step kStep{name} = {{")
     lines.append(f"    {{{', '.join(fields)}}},")
     lines.append(f"    {kernel}, {index}, {_or_null(f'kBuffers{name}', operands)}}};")
@@ -118,11 +119,13 @@ def step_table(program: Program, step: Step, index: int, looped: bool) -> list[s
 
 
 def kernel_accessors(program: Program) -> list[str]:
-    """Declarations of the families that the program uses."""
-    families = sorted({FAMILY_OF[kernel] for kernel in program.kernels})
+    """Declarations of the rows and families that the program uses."""
+    rows = sorted(row for _, row in program.kernels if row is not None)
+    families = sorted({FAMILY_OF[kernel] for kernel, row in program.kernels if row is None})
     lines = []
-    for isa in ISAS:
+    for isa in built_isas():
         lines.append(f"namespace {isa} {{")
+        lines += [f"extern const pf_kernel {row};" for row in rows]
         lines += [f"const pf_kernel* {family}_kernels(int32_t* count);" for family in families]
         lines.append(f"}}  // namespace {isa}")
     return lines
@@ -130,9 +133,13 @@ def kernel_accessors(program: Program) -> list[str]:
 
 def kernel_table(program: Program) -> list[str]:
     rows = []
-    for kernel in program.kernels:
-        families = ", ".join(f"pf::{isa}::{FAMILY_OF[kernel]}_kernels" for isa in ISAS)
-        rows.append(f"{{{quoted(kernel)}, {{{families}}}}}")
+    built = built_isas()
+    for kernel, row in program.kernels:
+        names = [f"pf::{isa}::{FAMILY_OF[kernel]}_kernels" if row is None else f"&pf::{isa}::{row}" for isa in ISAS]
+        places = ", ".join(name if isa in built else "nullptr" for isa, name in zip(ISAS, names, strict=True))
+        rows.append(
+            f"{{{quoted(kernel)}, {{}}, {{{places}}}}}" if row is None else f"{{{quoted(kernel)}, {{{places}}}, {{}}}}"
+        )
     return array("Kernel", "kKernels", rows)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +36,36 @@ class Ahead:
     """Compiling and building."""
 
 
-def run_ahead(model: Digits, session: pf.Session, images: np.ndarray, folder: Path) -> Ahead | None:
-    """Compiles, builds and runs it over ``images``; None where there is no compiler or no CMake."""
-    if shutil.which("c++") is None or shutil.which("cmake") is None:
-        return None
+def find_tool(name: str) -> str | None:
+    """A program beside Python's, where pip puts them, or on the path."""
+    places = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+    return shutil.which(name, path=os.pathsep.join(places))
+
+
+def why_not() -> str | None:
+    """What is missing for :func:`run_ahead`, and how to get it."""
+    if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
+        return "there is no C++ compiler; install one, or set CXX"
+    if find_tool("cmake") is None:
+        return "there is no CMake; pip install cmake"
+    if find_tool("ninja") is None and find_tool("make") is None:
+        return "CMake needs ninja or make; pip install ninja"
+    return None
+
+
+def run_ahead(model: Digits, session: pf.Session, images: np.ndarray, folder: Path) -> Ahead:
+    """Compiles, builds and runs it over ``images``. Raises what ``pf.aot.compile`` does, and CalledProcessError."""
     began = time.perf_counter()
     made = pf.aot.compile(session, {"predict": ([model.images], [model.logits])}, folder / "library", NAME)
     (folder / "main.cpp").write_text(_HOST)
     (folder / "CMakeLists.txt").write_text(_CMAKE)
     library = (folder / "library").resolve()
-    _quietly(["cmake", "-S", ".", "-B", "build", f"-D{NAME}_DIR={library}", "-DCMAKE_BUILD_TYPE=Release"], folder)
-    _quietly(["cmake", "--build", "build"], folder)
+    cmake, ninja = find_tool("cmake") or "cmake", find_tool("ninja")
+    shutil.rmtree(folder / "build", ignore_errors=True)
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
+    options = [f"-D{NAME}_DIR={library}", "-DCMAKE_BUILD_TYPE=Release", *generator]
+    _quietly([cmake, "-S", ".", "-B", "build", *options], folder)
+    _quietly([cmake, "--build", "build"], folder)
     seconds = time.perf_counter() - began
     images.tofile(folder / "images.bin")
     host = [str((folder / "build" / "host").resolve()), "images.bin", "logits.bin"]

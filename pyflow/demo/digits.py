@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 import pyflow as pf
-from pyflow.demo.ahead import run_ahead
+from pyflow.demo.ahead import Ahead, run_ahead, why_not
 from pyflow.demo.model import SIDE, Digits, build_digits
 from pyflow.demo.pictures import History, draw_digits, draw_training
 
@@ -105,6 +106,20 @@ def _latency(model: Digits, session: pf.Session, image: np.ndarray) -> float:
     return statistics.median(times)
 
 
+def _ahead(console: Console, model: Digits, session: pf.Session, images: np.ndarray, folder: Path) -> Ahead | None:
+    """The network as a C++ program; None, and says why, where that cannot be built."""
+    why = why_not()
+    if why is None:
+        try:
+            return run_ahead(model, session, images, folder)
+        except pf.errors.PyflowError as error:
+            why = str(error)
+        except subprocess.CalledProcessError as error:
+            why = f"{' '.join(error.cmd)}: {(error.stderr or error.stdout).strip()[-1000:]}"
+    console.print(f"the C++ program is left out: {why}", style="yellow", markup=False)
+    return None
+
+
 def run_demo(out: str, epochs: int, seed: int, threads: int) -> float:
     """The whole demo; returns the test accuracy in [0, 1]. Files go to the folder ``out``."""
     console = Console()
@@ -137,7 +152,7 @@ def run_demo(out: str, epochs: int, seed: int, threads: int) -> float:
     peak = session.memory_plan({"batch": BATCH}, [model.train_step, model.loss, model.accuracy]).peak
     images_per_second = len(history.losses) * BATCH / trained
     compiles = session.stats.compiles
-    ahead = run_ahead(model, session, test_x, folder)
+    ahead = _ahead(console, model, session, test_x, folder)
 
     table = Table("what", "where", "size", title="made", title_justify="left")
     for what, path in (

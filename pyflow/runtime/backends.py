@@ -35,6 +35,12 @@ def get_library_dir() -> str:
     return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib")
 
 
+def built_isas() -> list[str]:
+    """The ISAs that the kernels were built for, least first."""
+    names: list[str] = _core.built_isas()
+    return names
+
+
 def load_backend(path: str | os.PathLike[str]) -> list[str]:
     """Loads a shared library that exports backends or kernels (see docs/add_a_backend.md); returns what it added.
 

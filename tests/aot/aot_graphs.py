@@ -162,17 +162,17 @@ def _digits() -> Case:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    "mlp": _of(_mlp, (F32, ("n", 20))),
-    "cnn": _of(_cnn, (F32, ("n", 3, 13, 13))),
-    "softmax": _of(lambda x: [pf.softmax(x), pf.log_softmax(x, axis=0)], (F32, ("n", 7))),
+    "mlp": _of(_mlp, (F32, ("n", 20)), sizes=(1, 3, 17, 900)),
+    "cnn": _of(_cnn, (F32, ("n", 3, 13, 13)), sizes=(1, 3, 40)),
+    "softmax": _of(lambda x: [pf.softmax(x), pf.log_softmax(x, axis=0)], (F32, ("n", 7)), sizes=(1, 17, 20000)),
     "layer_norm": _of(lambda x: pf.layer_norm(x, _weight(1, 9), _weight(2, 9)), (F32, ("n", 9))),
     "embedding": _of(lambda i: pf.embedding(i, _weight(1, 5, 6)), (pf.int64, ("n", 3))),
-    "attention": _of(_attention, *[(F32, (2, "n", 8))] * 3),
-    "block": _of(_block, (F32, ("n", 6, 16))),
+    "attention": _of(_attention, *[(F32, (2, "n", 8))] * 3, sizes=(1, 3, 200)),
+    "block": _of(_block, (F32, ("n", 6, 16)), sizes=(1, 3, 90)),
     "branch": _of(_branch, (F32, ("n", 2))),
     "loop": _of(_loop, (F32, ("n",))),
     "scan": _of(_scan, (F32, ("n", 4))),
-    "statistics": _of(_statistics, (F32, ("n", 5))),
+    "statistics": _of(_statistics, (F32, ("n", 5)), sizes=(1, 3, 20000)),
     "random": _of(_normal, (F32, ("n", 3))),
     "assigning": _assigning,
     "digits": _digits,

@@ -1,8 +1,7 @@
-"""What the session runs, a generated library runs, bit for bit, at every size."""
+"""What the session runs, libpyflow and a generated library run, bit for bit."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from aot_graphs import CASES, Case
 from aot_libpyflow import Plan
+from hosts import need
 
 import pyflow as pf
 
@@ -24,54 +24,45 @@ def same(got: Any, expected: Any) -> None:
     )
 
 
-def session_of(case: Case) -> pf.Session:
-    session = pf.Session(case.graph, pf.SessionConfig(threads=1, seed=3))
+THREADS = (1, 2, 3)
+
+
+def session_of(case: Case, threads: int) -> pf.Session:
+    session = pf.Session(case.graph, pf.SessionConfig(threads=threads, seed=3))
     if case.initial is not None:
         session.run(case.initial)
     return session
 
 
-def compiled(case: Case, session: pf.Session, folder: Path, name: str = "model", **options: Any) -> pf.aot.Artefact:
-    if shutil.which("c++") is None:
-        pytest.skip("there is no c++")
-    options = {"max_sizes": case.max_sizes, **options}
-    return pf.aot.compile(session, case.entries, folder, name, **options)
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_bits_are_those_of_the_session_and_of_libpyflow(name: str, tmp_path: Path) -> None:
+def test_bits_are_the_same_everywhere(name: str, tmp_path: Path) -> None:
+    """In a session, through libpyflow and ahead of time, at every size and number of threads."""
+    need("c++")
     case = CASES[name]()
-    session = session_of(case)
-    loaded = compiled(case, session, tmp_path, emit="shared").load()
-    session.save_plan(tmp_path / "model.plan", case.entries)
-    plan = Plan(tmp_path / "model.plan")
+    sessions = {threads: session_of(case, threads) for threads in THREADS}
+    made = pf.aot.compile(sessions[1], case.entries, tmp_path, "model", emit="shared", max_sizes=case.max_sizes)
+    sessions[1].save_plan(tmp_path / "model.plan", case.entries)
+    artefacts = {threads: made.load() for threads in THREADS}
+    plans = {threads: Plan(tmp_path / "model.plan") for threads in THREADS}
     for size in case.sizes:
         random = np.random.default_rng(size)
         for _ in range(2):
             for entry, arrays in case.feeds(random, size).items():
                 inputs, outputs = case.entries[entry]
-                expected = session.run(list(outputs), dict(zip(inputs, arrays, strict=True)))
-                expected = [value for value in expected if value is not None]
-                for got in (loaded[entry].run(arrays), plan.run(entry, arrays)):
-                    assert len(got) == len(expected)
-                    for mine, theirs in zip(got, expected, strict=True):
-                        same(mine, theirs)
-    for variable in loaded.variables:
-        if session.state.has(variable):
-            same(loaded.get(variable), session.state.get(variable))
 
+                def run(threads: int, feeds: Any = arrays, inputs: Any = inputs, outputs: Any = outputs) -> list[Any]:
+                    results = sessions[threads].run(list(outputs), dict(zip(inputs, feeds, strict=True)))
+                    return [value for value in results if value is not None]
 
-@pytest.mark.parametrize(("name", "size"), [("mlp", 900), ("cnn", 40), ("statistics", 20000), ("block", 90)])
-def test_bits_do_not_depend_on_threads(name: str, size: int, tmp_path: Path) -> None:
-    case = CASES[name]()
-    session = session_of(case)
-    loaded = compiled(case, session, tmp_path, emit="shared").load()
-    session.save_plan(tmp_path / "model.plan", case.entries)
-    plan = Plan(tmp_path / "model.plan")
-    ((entry, arrays),) = case.feeds(np.random.default_rng(0), size).items()
-    inputs, outputs = case.entries[entry]
-    expected = session.run(list(outputs), dict(zip(inputs, arrays, strict=True)))
-    for threads in (1, 2, 3):
-        for got in (loaded[entry].run(arrays, threads), plan.run(entry, arrays, threads)):
-            for mine, theirs in zip(got, expected, strict=True):
-                same(mine, theirs)
+                expected = run(1)
+                for threads in THREADS:
+                    ways = (run(threads),) if threads > 1 else ()
+                    ways += (artefacts[threads][entry].run(arrays, threads), plans[threads].run(entry, arrays, threads))
+                    for got in ways:
+                        assert len(got) == len(expected)
+                        for mine, theirs in zip(got, expected, strict=True):
+                            same(mine, theirs)
+    for variable in artefacts[1].variables:
+        if sessions[1].state.has(variable):
+            for threads in THREADS:
+                same(artefacts[threads].get(variable), sessions[1].state.get(variable))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from hosts import EXAMPLES, need, not_sanitized, run
+from hosts import build as build_host
 
 import pyflow as pf
 from pyflow.demo.digits import load_digits
 from pyflow.demo.model import build_digits
 
 pytestmark = pytest.mark.builds
-EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "cpp"
 HOSTS = Path(__file__).with_name("libpyflow_hosts")
 Build = Callable[..., Path]
 
@@ -31,8 +31,7 @@ def config(*options: str) -> list[str]:
 @pytest.fixture(scope="module")
 def flags() -> dict[bool, list[str]]:
     """What a build needs, by whether the library is the static one."""
-    if shutil.which("c++") is None:
-        pytest.skip("there is no c++")
+    need("c++")
     return {False: config("--includes", "--libs"), True: config("--includes", "--libs", "--static")}
 
 
@@ -41,21 +40,10 @@ def build(tmp_path_factory: pytest.TempPathFactory, flags: dict[bool, list[str]]
     folder = tmp_path_factory.mktemp("hosts")
 
     def made(source: Path, *options: str, static: bool = False) -> Path:
-        target = folder / f"{source.stem}{'_static' if static else ''}{len(options)}"
-        compiler = ["cc", "-std=c99"] if source.suffix == ".c" else ["c++", "-std=c++17"]
-        warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]
-        command = [*compiler, *warnings, *options, str(source), *flags[static], "-pthread", "-o", str(target)]
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        subprocess.run(command, check=True, env=environment)
-        return target
+        out = f"{source.stem}{'_static' if static else ''}{len(options)}"
+        return build_host(source, *options, *flags[static], "-pthread", out=out, folder=folder)
 
     return made
-
-
-def run(*command: Any) -> list[str]:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +115,20 @@ def test_misuse_gives_errors_and_changes_nothing(build: Build, layer: tuple[Path
     assert run(build(HOSTS / "misuse.cpp"), layer[0], damaged)[-1] == "all as expected"
 
 
+def test_hooks_of_the_host(build: Build, layer: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """Allocator, executor, logger and deadline; a plan of a newer version; a disk that is full."""
+    newer = tmp_path / "newer.plan"
+    newer.write_bytes(re.sub(rb'"pyflow.version":"\d"', b'"pyflow.version":"9"', layer[0].read_bytes(), count=1))
+    assert run(build(HOSTS / "hooks.cpp"), layer[0], newer, tmp_path)[-1] == "all as expected"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "newer.plan"]
+
+
+@not_sanitized
 def test_runs_allocate_nothing(build: Build, layer: tuple[Path, np.ndarray]) -> None:
     assert run(build(HOSTS / "allocations.cpp", static=True), layer[0])[-1] == "no allocation"
 
 
+@not_sanitized
 def test_one_symbol_is_exported() -> None:
     library = Path(config("--libs")[0].removeprefix("-L")) / "libpyflow.so.0"
     listing = subprocess.run(["nm", "-D", "--defined-only", str(library)], check=True, capture_output=True, text=True)
@@ -139,8 +137,7 @@ def test_one_symbol_is_exported() -> None:
 
 @pytest.mark.parametrize("target", ["pyflow::pyflow", "pyflow::pyflow_static"])
 def test_cmake_finds_the_package(tmp_path: Path, layer: tuple[Path, np.ndarray], target: str) -> None:
-    if shutil.which("cmake") is None:
-        pytest.skip("there is no cmake")
+    need("cmake", "c++")
     shutil.copy(EXAMPLES / "threads.cpp", tmp_path)
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\nproject(host CXX)\nset(CMAKE_CXX_STANDARD 17)\n"
@@ -148,23 +145,22 @@ def test_cmake_finds_the_package(tmp_path: Path, layer: tuple[Path, np.ndarray],
         f"add_executable(host threads.cpp)\ntarget_link_libraries(host {target} Threads::Threads)\n"
     )
     (folder,) = config("--cmakedir")
-    subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "out", f"-Dpyflow_DIR={folder}"], check=True)
-    subprocess.run(["cmake", "--build", tmp_path / "out"], check=True)
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "out", f"-Dpyflow_DIR={folder}")
+    run("cmake", "--build", tmp_path / "out")
     lines = run(tmp_path / "out" / "host", layer[0])
     np.testing.assert_array_equal(np.array(lines, np.float32), np.repeat(layer[1][0, 0], 4))
 
 
-def test_pkg_config_finds_the_package(tmp_path: Path, layer: tuple[Path, np.ndarray]) -> None:
-    if shutil.which("pkg-config") is None:
-        pytest.skip("there is no pkg-config")
-    environment = {**os.environ, "PKG_CONFIG_PATH": config("--pkgconfigdir")[0]}
-    command = ["pkg-config", "--cflags", "--libs", "pyflow"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()
-    folder = next(flag for flag in found if flag.startswith("-L")).removeprefix("-L")
-    host = tmp_path / "host"
-    source = EXAMPLES / "host.c"
-    subprocess.run(["cc", "-std=c99", str(source), *found, f"-Wl,-rpath,{folder}", "-o", str(host)], check=True)
+@pytest.mark.parametrize("package", ["pyflow", "pyflow_static"])
+def test_pkg_config_finds_the_package(tmp_path: Path, layer: tuple[Path, np.ndarray], package: str) -> None:
+    need("pkg-config", "cc")
+    (found,) = run("pkg-config", "--cflags", "--libs", package, PKG_CONFIG_PATH=config("--pkgconfigdir")[0])
+    words = found.split()
+    folder = next(word for word in words if word.startswith("-L")).removeprefix("-L")
+    host = build_host(EXAMPLES / "host.c", *words, f"-Wl,-rpath,{folder}", out="host", folder=tmp_path)
     np.testing.assert_array_equal(np.array(run(host, layer[0]), np.float32), layer[1].reshape(-1))
+    needed = [line for line in run("readelf", "-d", host) if "NEEDED" in line]
+    assert any("libpyflow" in line for line in needed) == (package == "pyflow")
 
 
 def test_steps_that_need_python_are_listed(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ namespace pf {
 
 const pf_backend* cpu_backend();
 
-// What this machine runs, least first: "portable", "avx2", "avx512".
+// What the kernels were built for, and of that what this machine runs, least first: "portable", "avx2", "avx512".
+std::vector<std::string> built_isas();
 std::vector<std::string> cpu_isas();
 // The ISA that plans prepared from now on use: PYFLOW_ISA if set, else the best one.
 std::string selected_isa();

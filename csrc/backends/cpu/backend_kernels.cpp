@@ -80,6 +80,12 @@ Registry& registry() {
 
 }  // namespace
 
+std::vector<std::string> built_isas() {
+  std::vector<std::string> names;
+  for (const Isa& isa : registry().isas) names.push_back(isa.name);
+  return names;
+}
+
 std::vector<std::string> cpu_isas() {
   std::vector<std::string> names;
   for (const Isa& isa : registry().isas)

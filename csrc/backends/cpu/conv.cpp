@@ -101,12 +101,13 @@ uint32_t run_tasks(const Convolution& conv, const pf_call* call, const pf_task* 
   return faults;
 }
 
-template <bool PACKED>
+template <bool PACKED, int32_t ONLY = kEveryDtype>
 pf_code conv_run(const pf_call* call, const pf_task* task, pf_error* error) {
   Convolution conv;
   conv_init<PACKED>(call, &conv);
-  const uint32_t faults = call->inputs[0].dtype == PF_DTYPE_float32 ? run_tasks<float, PACKED>(conv, call, task)
-                                                                    : run_tasks<double, PACKED>(conv, call, task);
+  const uint32_t faults = is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32)
+                              ? run_tasks<float, PACKED>(conv, call, task)
+                              : run_tasks<double, PACKED>(conv, call, task);
   return faults == 0 ? PF_OK : program_fault(faults, error);
 }
 
@@ -140,18 +141,26 @@ void pack_tasks(const pf_call* call, const pf_task* task) {
   }
 }
 
+template <int32_t ONLY = kEveryDtype>
 pf_code pack_run(const pf_call* call, const pf_task* task, pf_error*) {
-  call->inputs[0].dtype == PF_DTYPE_float32 ? pack_tasks<float>(call, task) : pack_tasks<double>(call, task);
+  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? pack_tasks<float>(call, task)
+                                                          : pack_tasks<double>(call, task);
   return PF_OK;
 }
 
 const pf_kernel kKernels[] = {
     {"conv2d", conv_supports<false>, epilogue_state_size, epilogue_prepare, conv_partition<false>, conv_run<false>},
-    {"conv2d_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run},
+    {"conv2d_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run<>},
     {"conv2d_packed", conv_supports<true>, epilogue_state_size, epilogue_prepare, conv_partition<true>, conv_run<true>},
 };
 
 }  // namespace
+
+PF_FLOAT32(conv2d, conv_supports<false>, epilogue_state_size, epilogue_prepare, conv_partition<false>,
+           conv_run<false, PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_pack, pack_supports, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_packed, conv_supports<true>, epilogue_state_size, epilogue_prepare, conv_partition<true>,
+           conv_run<true, PF_DTYPE_float32>)
 
 const pf_kernel* conv_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -80,11 +80,12 @@ void input_grad_tasks(const Convolution& conv, const pf_call* call, const pf_tas
   }
 }
 
+template <int32_t ONLY = kEveryDtype>
 pf_code input_grad_run(const pf_call* call, const pf_task* task, pf_error*) {
   Convolution conv;
   input_grad_init(call, &conv);
-  call->inputs[0].dtype == PF_DTYPE_float32 ? input_grad_tasks<float>(conv, call, task)
-                                            : input_grad_tasks<double>(conv, call, task);
+  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? input_grad_tasks<float>(conv, call, task)
+                                                          : input_grad_tasks<double>(conv, call, task);
   return PF_OK;
 }
 
@@ -311,18 +312,23 @@ void filter_grad_tasks(const pf_call* call, const pf_task* task) {
   }
 }
 
+template <int32_t ONLY = kEveryDtype>
 pf_code filter_grad_run(const pf_call* call, const pf_task* task, pf_error*) {
-  call->inputs[0].dtype == PF_DTYPE_float32 ? filter_grad_tasks<float>(call, task)
-                                            : filter_grad_tasks<double>(call, task);
+  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? filter_grad_tasks<float>(call, task)
+                                                          : filter_grad_tasks<double>(call, task);
   return PF_OK;
 }
 
 const pf_kernel kKernels[] = {
-    {"conv2d_input_grad", grad_supports, nullptr, nullptr, input_grad_partition, input_grad_run},
-    {"conv2d_filter_grad", grad_supports, nullptr, nullptr, filter_grad_partition, filter_grad_run},
+    {"conv2d_input_grad", grad_supports, nullptr, nullptr, input_grad_partition, input_grad_run<>},
+    {"conv2d_filter_grad", grad_supports, nullptr, nullptr, filter_grad_partition, filter_grad_run<>},
 };
 
 }  // namespace
+
+PF_FLOAT32(conv2d_input_grad, grad_supports, nullptr, nullptr, input_grad_partition, input_grad_run<PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_filter_grad, grad_supports, nullptr, nullptr, filter_grad_partition,
+           filter_grad_run<PF_DTYPE_float32>)
 
 const pf_kernel* conv_grad_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

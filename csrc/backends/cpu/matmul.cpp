@@ -185,7 +185,7 @@ pf_code matmul_partition(const pf_call* call, pf_partition* partition, pf_error*
   return PF_OK;
 }
 
-template <bool PACKED>
+template <bool PACKED, int32_t ONLY = kEveryDtype>
 pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
   MatmulPlan plan;
   matmul_plan(call, PACKED, &plan);
@@ -193,12 +193,13 @@ pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
   const int32_t dtype = call->inputs[0].dtype;
   const bool packing = plan.panels_from == Panels::kShared && is_float(dtype) && task->phase == 0;
   if (packing) {
-    dtype == PF_DTYPE_float32 ? pack_shared<float>(plan, call, task) : pack_shared<double>(plan, call, task);
+    is_dtype<ONLY>(dtype, PF_DTYPE_float32) ? pack_shared<float>(plan, call, task)
+                                            : pack_shared<double>(plan, call, task);
     return PF_OK;
   }
   uint32_t faults = 0;
   for (int64_t block = task->begin; block < task->end; ++block) {
-    if (dtype == PF_DTYPE_float32) {
+    if (is_dtype<ONLY>(dtype, PF_DTYPE_float32)) {
       run_block<float>(plan, parts, call, task, block, &faults);
     } else if (dtype == PF_DTYPE_float64) {
       run_block<double>(plan, parts, call, task, block, &faults);
@@ -257,20 +258,28 @@ void pack_panels(const pf_call* call, const pf_task* task) {
   }
 }
 
+template <int32_t ONLY = kEveryDtype>
 pf_code pack_run(const pf_call* call, const pf_task* task, pf_error*) {
-  call->inputs[0].dtype == PF_DTYPE_float32 ? pack_panels<float>(call, task) : pack_panels<double>(call, task);
+  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? pack_panels<float>(call, task)
+                                                          : pack_panels<double>(call, task);
   return PF_OK;
 }
 
 const pf_kernel kKernels[] = {
     {"matmul", matmul_supports<false>, epilogue_state_size, epilogue_prepare, matmul_partition<false>,
      matmul_run<false>},
-    {"matmul_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run},
+    {"matmul_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run<>},
     {"matmul_packed", matmul_supports<true>, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
      matmul_run<true>},
 };
 
 }  // namespace
+
+PF_FLOAT32(matmul, matmul_supports<false>, epilogue_state_size, epilogue_prepare, matmul_partition<false>,
+           matmul_run<false, PF_DTYPE_float32>)
+PF_FLOAT32(matmul_pack, pack_supports, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
+PF_FLOAT32(matmul_packed, matmul_supports<true>, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
+           matmul_run<true, PF_DTYPE_float32>)
 
 const pf_kernel* matmul_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

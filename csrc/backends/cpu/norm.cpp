@@ -88,8 +88,9 @@ static pf_code run_typed(const pf_call* call, const pf_task* task) {
   return PF_OK;
 }
 
+template <int32_t ONLY = kEveryDtype>
 static pf_code run(const pf_call* call, const pf_task* task, pf_error*) {
-  if (call->inputs[0].dtype == PF_DTYPE_float32) return run_typed<float>(call, task);
+  if (is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32)) return run_typed<float>(call, task);
   return run_typed<double>(call, task);
 }
 
@@ -131,8 +132,10 @@ static int32_t supports(const pf_step* step, char* why, size_t why_size) {
 }
 
 static const pf_kernel kNormKernels[] = {
-    {"layer_norm", supports, nullptr, nullptr, partition, run},
+    {"layer_norm", supports, nullptr, nullptr, partition, run<>},
 };
+
+PF_FLOAT32(layer_norm, supports, nullptr, nullptr, partition, run<PF_DTYPE_float32>)
 
 const pf_kernel* norm_kernels(int32_t* count) {
   *count = sizeof(kNormKernels) / sizeof(kNormKernels[0]);

@@ -284,10 +284,10 @@ void pool_tasks(const pf_call* call, const pf_task* task) {
   }
 }
 
-template <bool MAX, bool GRAD>
+template <bool MAX, bool GRAD, int32_t ONLY = kEveryDtype>
 pf_code pool_run(const pf_call* call, const pf_task* task, pf_error*) {
   const int32_t dtype = call->outputs[0].dtype;
-  if (dtype == PF_DTYPE_float32) {
+  if (is_dtype<ONLY>(dtype, PF_DTYPE_float32)) {
     pool_tasks<float, MAX, GRAD>(call, task);
   } else if (dtype == PF_DTYPE_float64) {
     pool_tasks<double, MAX, GRAD>(call, task);
@@ -311,7 +311,17 @@ constexpr pf_kernel kKernels[] = {
     row<false, true>("avg_pool2d_grad"),
 };
 
+#define PF_ROW(name, max, grad)                                                           \
+  PF_FLOAT32(name, pool_supports<max, grad>, nullptr, nullptr, pool_partition<max, grad>, \
+             pool_run<max, grad, PF_DTYPE_float32>)
+
 }  // namespace
+
+PF_ROW(max_pool2d, true, false)
+PF_ROW(max_pool2d_grad, true, true)
+PF_ROW(avg_pool2d, false, false)
+PF_ROW(avg_pool2d_grad, false, true)
+#undef PF_ROW
 
 const pf_kernel* pool_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -257,11 +257,11 @@ static pf_code run_typed(const pf_call* call, const pf_task* task, pf_error* err
   return PF_OK;
 }
 
-template <class R>
+template <class R, int32_t ONLY = kEveryDtype>
 static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
-#define PF_CASE(name, type)                                                                     \
-  if constexpr ((R::kDtypes & dtype_bit(PF_DTYPE_##name)) != 0) {                               \
-    if (call->inputs[0].dtype == PF_DTYPE_##name) return run_typed<R, type>(call, task, error); \
+#define PF_CASE(name, type)                                                                                   \
+  if constexpr ((R::kDtypes & dtype_bit(PF_DTYPE_##name)) != 0) {                                             \
+    if (is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_##name)) return run_typed<R, type>(call, task, error); \
   }
   PF_CASE(float32, float)
   PF_CASE(float64, double)
@@ -323,6 +323,12 @@ static const pf_kernel kReduceKernels[] = {
     {"reduce_any", supports<AnyOf>, nullptr, nullptr, partition, run<AnyOf>},
     {"reduce_all", supports<AllOf>, nullptr, nullptr, partition, run<AllOf>},
 };
+
+PF_FLOAT32(reduce_sum, supports<SumOf>, nullptr, nullptr, partition, run<SumOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_prod, supports<ProductOf>, nullptr, nullptr, partition, run<ProductOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_mean, supports<MeanOf>, nullptr, nullptr, partition, run<MeanOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_max, supports<MaxOf>, nullptr, nullptr, partition, run<MaxOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_min, supports<MinOf>, nullptr, nullptr, partition, run<MinOf, PF_DTYPE_float32>)
 
 const pf_kernel* reduce_kernels(int32_t* count) {
   *count = sizeof(kReduceKernels) / sizeof(kReduceKernels[0]);

@@ -140,9 +140,9 @@ static pf_code run_typed(const pf_call* call, const pf_task* task) {
   return PF_OK;
 }
 
-template <class Op>
+template <class Op, int32_t ONLY = kEveryDtype>
 static pf_code run(const pf_call* call, const pf_task* task, pf_error*) {
-  if (call->inputs[0].dtype == PF_DTYPE_float32) return run_typed<Op, float>(call, task);
+  if (is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32)) return run_typed<Op, float>(call, task);
   return run_typed<Op, double>(call, task);
 }
 
@@ -174,6 +174,9 @@ static const pf_kernel kSoftmaxKernels[] = {
     {"softmax", supports, nullptr, nullptr, partition, run<Softmax>},
     {"log_softmax", supports, nullptr, nullptr, partition, run<LogSoftmax>},
 };
+
+PF_FLOAT32(softmax, supports, nullptr, nullptr, partition, run<Softmax, PF_DTYPE_float32>)
+PF_FLOAT32(log_softmax, supports, nullptr, nullptr, partition, run<LogSoftmax, PF_DTYPE_float32>)
 
 const pf_kernel* softmax_kernels(int32_t* count) {
   *count = sizeof(kSoftmaxKernels) / sizeof(kSoftmaxKernels[0]);

@@ -31,9 +31,11 @@ int64_t unless_one(int64_t a, int64_t b);
 
 class Run;
 
+// By ISA: the kernel itself, or the family that holds it; both NULL where pyflow was built without the ISA.
 struct Kernel {
   const char* name;
-  const pf_kernel* (*families[kIsas])(int32_t* count);  // by ISA: the family that holds it
+  const pf_kernel* rows[kIsas];
+  const pf_kernel* (*families[kIsas])(int32_t* count);
 };
 
 struct Step {
@@ -100,8 +102,9 @@ struct Report {
   size_t size;
 };
 
-// The best ISA of this machine, -1 if it has not even the least.
-int32_t best_isa();
+// The best ISA of this machine, and of those that the model has kernels for; -1 if there is not even the least.
+int32_t machine_isa();
+int32_t best_isa(const Model& model);
 
 // A model's values and compiled programs, in memory that the caller lends.
 struct State;

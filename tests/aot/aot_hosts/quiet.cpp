@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "still.h"
+#include "fixed.h"
 
 extern "C" {
 void* __libc_malloc(size_t);
@@ -30,21 +30,21 @@ extern "C" void* aligned_alloc(size_t alignment, size_t size) {
   return __libc_memalign(alignment, size);
 }
 
-alignas(STILL_ARENA_ALIGN) static unsigned char memory[STILL_STATE_BYTES];
-alignas(STILL_ARENA_ALIGN) static unsigned char arena[STILL_ARENA_BYTES];
+alignas(FIXED_ARENA_ALIGN) static unsigned char memory[FIXED_STATE_BYTES];
+alignas(FIXED_ARENA_ALIGN) static unsigned char arena[FIXED_ARENA_BYTES];
 
 int main() {
   float x[12], y[9];
   for (int i = 0; i < 12; ++i) x[i] = static_cast<float>(i) / 8;
   const long before = count;
-  still_status status;
-  still_state* state = nullptr;
-  if (still_state_init(memory, sizeof(memory), nullptr, 0, &state, &status) != STILL_OK)
+  fixed_status status;
+  fixed_state* state = nullptr;
+  if (fixed_state_init(memory, sizeof(memory), nullptr, 0, &state, &status) != FIXED_OK)
     return std::puts(status.message);
   for (int turn = 0; turn < 100; ++turn) {
-    if (still_predict(state, arena, sizeof(arena), x, y, nullptr, &status) != STILL_OK)
+    if (fixed_predict(state, arena, sizeof(arena), x, y, nullptr, &status) != FIXED_OK)
       return std::puts(status.message);
-    if (still_grow(state, arena, sizeof(arena), nullptr, &status) != STILL_OK) return std::puts(status.message);
+    if (fixed_grow(state, arena, sizeof(arena), nullptr, &status) != FIXED_OK) return std::puts(status.message);
   }
   const long after = count;
   if (after != before) std::printf("%ld allocations\n", after - before);
