@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyflow import dtypes
+from pyflow import dims, dtypes
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Value, current_builder
@@ -120,7 +120,13 @@ def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
     return tuple(result)
 
 
+MOST_AXES = 16
+"""Of a value; ``PF_MAX_NDIM`` in backend.h."""
+
+
 def _check_sizes(result: TensorType) -> None:
+    if len(result.dims) > MOST_AXES:
+        raise InvalidArgumentError(f"the result would have {len(result.dims)} axes; expected at most {MOST_AXES}")
     known = [size for size in result.dims if isinstance(size, int)]
     if any(size < 0 for size in known):
         raise InvalidArgumentError(f"the result would be {result}: a size is negative")
@@ -152,6 +158,8 @@ def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: s
         if text.startswith("["):
             raise
         raise error.__class__(message(op.name, text, user_origin())) from None
+    except dims.TooLarge as error:
+        raise InvalidArgumentError(message(op.name, str(error), user_origin())) from None
     node = builder.add(op, values, settled, types, contents, name)
     if op.multiple:
         return node.outputs

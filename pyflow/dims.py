@@ -15,6 +15,15 @@ from typing import TypeAlias, Union
 
 Size: TypeAlias = Union[int, "Dim"]
 
+DEEPEST = 60
+"""How deep calls may be nested in a size."""
+LARGEST = 2000
+"""How many symbols, numbers and calls a size may have; an expression that repeats its parts grows fast."""
+
+
+class TooLarge(OverflowError):
+    """An expression of sizes that is too large to calculate with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
@@ -50,10 +59,13 @@ _NAME = re.compile(r"[A-Za-z_][\w.:]*\Z")
 class Dim:
     """A size that is not known yet: ``Dim("batch")``, ``Dim("batch", min=1, max=64, hint=32)``, ``4 * batch + 1``."""
 
-    __slots__ = ("_hash", "_late", "terms")
+    __slots__ = ("_depth", "_hash", "_late", "_text", "_weight", "terms")
     terms: tuple[tuple[Monomial, int], ...]
     _hash: int
     _late: tuple[str, ...] | None
+    _text: str
+    _weight: int
+    _depth: int
 
     def __new__(cls, name: str, min: int = 0, max: int | None = None, hint: int | None = None) -> Dim:
         if not isinstance(name, str) or not _NAME.match(name):
@@ -114,6 +126,11 @@ class Dim:
         return str(self)
 
     def __str__(self) -> str:
+        if not self._text:
+            self._text = self._written()
+        return self._text
+
+    def _written(self) -> str:
         parts: list[str] = []
         for atoms, factor in self.terms:
             text = "*".join(map(str, atoms))
@@ -127,10 +144,25 @@ class Dim:
 
 
 def _make(terms: tuple[tuple[Monomial, int], ...]) -> Dim:
+    weight = depth = 0
+    for atoms, _ in terms:
+        weight += 1 + len(atoms)
+        for atom in atoms:
+            if isinstance(atom, Call):
+                inner = [arg for arg in atom.args if isinstance(arg, Dim)]
+                weight += sum(arg._weight for arg in inner)
+                depth = max(depth, 1 + max((arg._depth for arg in inner), default=0))
+    if weight > LARGEST or depth > DEEPEST:
+        raise TooLarge(
+            f"a size is an expression of more than {LARGEST} parts, or of calls nested more than {DEEPEST} deep; "
+            "give some of the sizes that it is made of as numbers"
+        )
     dim = object.__new__(Dim)
     dim.terms = terms
     dim._hash = hash(terms)
     dim._late = None
+    dim._text = ""
+    dim._weight, dim._depth = weight, depth
     return dim
 
 
@@ -527,8 +559,8 @@ def parse(text: str, symbols: Mapping[str, Dim] | None = None) -> Size:
         return token
 
     def atom(depth: int) -> Size:
-        if depth > 60:
-            raise ValueError("a size nested more than 60 deep")
+        if depth > DEEPEST:
+            raise ValueError(f"a size nested more than {DEEPEST} deep")
         token = take()
         if token == "-":
             return mul(atom(depth + 1), -1)
@@ -567,6 +599,9 @@ def parse(text: str, symbols: Mapping[str, Dim] | None = None) -> Size:
             left = add(left, products(depth)) if take() == "+" else add(left, mul(products(depth), -1))
         return left
 
-    result = sums(0)
+    try:
+        result = sums(0)
+    except TooLarge as error:
+        raise ValueError(f"cannot read the size {text[:40]!r}: {error}") from None
     take("")
     return result

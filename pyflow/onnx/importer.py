@@ -55,7 +55,9 @@ class Problem:
 
     def __str__(self) -> str:
         domain = f"{self.domain}." if self.domain else ""
-        return f"{domain}{self.op_type} (opset {self.version}), node {self.node!r}: {self.reason}"
+        op = f"{domain}{self.op_type}"
+        shown = op if op.isprintable() else ascii(op)
+        return f"{shown} (opset {self.version}), node {self.node!r}: {self.reason}"
 
 
 class Missing:
@@ -277,6 +279,7 @@ class Importer:
 
     def _opsets(self, function: FunctionProto, scope: Scope) -> dict[str, int]:
         own = {table.domain_of(entry.domain): entry.version for entry in function.opset_import}
+        table.check_version(own.get("", 0))
         return {**scope.opsets, **own}
 
     def _call(

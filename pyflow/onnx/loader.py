@@ -162,9 +162,7 @@ def opsets_of(proto: ModelProto) -> dict[str, int]:
         opsets[""] = 1
     if not opsets:
         raise InvalidArgumentError("the model imports no operator set")
-    newest = onnx.defs.onnx_opset_version()
-    if opsets.get("", 0) > newest:
-        raise UnimplementedError(f"operator set {opsets['']} is newer than {newest}, the newest known: update onnx")
+    table.check_version(opsets.get("", 0))
     return opsets
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import defs
 
+from pyflow.errors import UnimplementedError
 from pyflow.opdef import FUNCTIONS, OPS, OpDef
 
 Row = Callable[..., Any]
@@ -24,6 +25,13 @@ _older: set[tuple[str, int]] = set()
 def domain_of(domain: str) -> str:
     """The standard's two names of its main domain are one."""
     return "" if domain == "ai.onnx" else domain
+
+
+def check_version(version: int) -> None:
+    """Raises UnimplementedError for an operator set of the main domain that the onnx package does not know."""
+    newest = defs.onnx_opset_version()
+    if version > newest:
+        raise UnimplementedError(f"operator set {version} is newer than {newest}, the newest known: update onnx")
 
 
 def onnx_op(*op_types: str, since: int = 1, domain: str = "", older: bool = False) -> Callable[[Row], Row]:

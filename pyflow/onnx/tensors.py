@@ -15,10 +15,12 @@ from onnx import AttributeProto, SparseTensorProto, TensorProto, numpy_helper
 from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
-from pyflow.errors import DataLossError, InvalidArgumentError, UnimplementedError
+from pyflow.errors import DataLossError, InvalidArgumentError, ResourceExhaustedError, UnimplementedError
 
 BY_ONNX: dict[int, DType] = {dtype.onnx: dtype for dtype in dtypes.ALL if dtype.onnx}
 LARGEST = 2**63
+MOST_DENSE = 2**28
+"""How many elements a sparse tensor, of which a few bytes of a file are enough, may be made to."""
 
 
 def dtype_of(code: int, what: str) -> DType:
@@ -121,8 +123,8 @@ def dense_of(sparse: SparseTensorProto, folder: str | None) -> np.ndarray:
     what = f"sparse tensor {sparse.values.name!r}"
     shape = tuple(sparse.dims)
     count = _count(shape, what)
-    if count > 2**31:
-        raise InvalidArgumentError(f"{what} has the shape {list(shape)}: too large to be made dense")
+    if count > MOST_DENSE:
+        raise ResourceExhaustedError(f"{what} has the shape {list(shape)}: too large to be made dense")
     values, indices = array_of(sparse.values, folder), array_of(sparse.indices, folder)
     if values.ndim != 1 or indices.shape not in ((len(values),), (len(values), len(shape))):
         raise InvalidArgumentError(f"{what} has values {list(values.shape)} and indices {list(indices.shape)}")

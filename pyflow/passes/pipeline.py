@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pyflow import knobs
+from pyflow import dims, knobs
 from pyflow.check import check, write_graph
 from pyflow.errors import InternalError, InvalidArgumentError, PyflowError, message
 from pyflow.passes.flow import flow
@@ -188,6 +188,8 @@ class _Watch:
 def _explained(error: Exception, name: str, region: Region) -> Exception:
     if isinstance(error, PyflowError) and not isinstance(error, InternalError):
         return error
+    if isinstance(error, dims.TooLarge):
+        return InvalidArgumentError(message(f"pass {name}", str(error)))
     path = write_graph(region, name, knobs.DUMP.get())
     what = str(error) if isinstance(error, InternalError) else f"{type(error).__name__}: {error}"
     return InternalError(

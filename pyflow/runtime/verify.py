@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,10 @@ def difference(have: np.ndarray, want: np.ndarray) -> Difference:
     return Difference(largest, largest / scale if scale else largest, float((apart / spacing).max(initial=0.0)))
 
 
+MOST_RANDOM = 2**30
+"""How many random numbers a value is made of at most."""
+
+
 def random_feeds(
     graph: Graph, sizes: Mapping[str, int], seed: int = 0, known: Mapping[str, Any] | None = None
 ) -> dict[str, np.ndarray]:
@@ -94,6 +99,9 @@ def random_feeds(
         symbols = [symbol for size in value.dims for symbol in dims.symbols_of(size)]
         numbers = {s.name: sizes.get(s.name, s.hint if s.hint is not None else max(2, s.min)) for s in symbols}
         shape = [dims.evaluate(size, numbers) for size in value.dims]
+        if math.prod(shape) > MOST_RANDOM:
+            what = f"{value.node.name} would be {value.dtype}{shape}: more than {MOST_RANDOM} random numbers"
+            raise InvalidArgumentError(message("verify", what, value.node.origin, "give it a value, or smaller sizes"))
         if value.dtype is dtypes.variant:
             what = f"{value.node.name} is a sequence or an optional, of which no random value is made"
             raise InvalidArgumentError(message("verify", what, value.node.origin, "give it a value"))

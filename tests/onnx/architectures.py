@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from vision import torchvision
 
 torch.set_num_threads(1)
 
@@ -120,6 +119,7 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        _torchvision_models()
         self.backbone = nn.Sequential(_convs(3, 8), nn.MaxPool2d(4), _convs(8, 16), nn.MaxPool2d(2))
         self.boxes = nn.Conv2d(16, 4, 1)
         self.scores = nn.Conv2d(16, 1, 1)
@@ -244,16 +244,22 @@ def _t5_encoder() -> nn.Module:
     return First(transformers.T5EncoderModel(config), "input_ids", "attention_mask")
 
 
+def _torchvision_models() -> Any:
+    from vision import torchvision
+
+    return torchvision.models
+
+
 def _vit() -> nn.Module:
-    model = torchvision.models.VisionTransformer(
+    model = _torchvision_models().VisionTransformer(
         image_size=32, patch_size=8, num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=96, num_classes=10
     )
     nn.init.normal_(model.heads.head.weight, std=0.1)
     return model
 
 
-def _small(model: Callable[..., nn.Module], **options: Any) -> Callable[[], nn.Module]:
-    return lambda: model(weights=None, num_classes=10, **options)
+def _small(name: str, **options: Any) -> Callable[[], nn.Module]:
+    return lambda: getattr(_torchvision_models(), name)(weights=None, num_classes=10, **options)
 
 
 SQUARES = ((1, 32), (3, 47), (2, 64))
@@ -264,11 +270,9 @@ PAST = {f"past_{kind}_{layer}": {0: "batch", 2: "past"} for layer in range(2) fo
 PRESENT = tuple(name.replace("past", "present") for name in PAST)
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "resnet18": Architecture(
-        _small(torchvision.models.resnet18), _square, {"image": PIXELS}, ["logits"], SQUARES, (2, 64)
-    ),
+    "resnet18": Architecture(_small("resnet18"), _square, {"image": PIXELS}, ["logits"], SQUARES, (2, 64)),
     "resnet50": Architecture(
-        _small(torchvision.models.resnet50, width_per_group=16),
+        _small("resnet50", width_per_group=16),
         _square,
         {"image": PIXELS},
         ["logits"],
@@ -277,7 +281,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         exporters=("torchscript",),
     ),
     "mobilenet_v2": Architecture(
-        _small(torchvision.models.mobilenet_v2, width_mult=0.35),
+        _small("mobilenet_v2", width_mult=0.35),
         _square,
         {"image": PIXELS},
         ["logits"],

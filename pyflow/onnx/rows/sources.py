@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyflow as pf
 from pyflow import dtypes
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
+from pyflow.onnx.importer import LARGEST_KNOWN
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.table import onnx_op
 from pyflow.onnx.tensors import dtype_of
@@ -68,8 +70,15 @@ def range_(node: OnnxNode, start: Value, limit: Value, delta: Value) -> Value:
         pf.reshape(value, []) if value.ndim else value for value in (start, limit, delta)
     )
     known = [node.known(value) for value in bounds]
+    if known[2] is not None and not known[2].item():
+        raise InvalidArgumentError("expected a delta other than 0")
     if all(array is not None for array in known):
-        return pf.constant(np.arange(*(array.item() for array in known)).astype(start.dtype.numpy))  # type: ignore[union-attr]
+        low, high, by = (array.item() for array in known)  # type: ignore[union-attr]
+        count = (high - low) / by
+        if not math.isfinite(count) or count >= 2**63:
+            raise InvalidArgumentError(f"from {low} to {high} by {by} are no, or too many, numbers")
+        if count <= LARGEST_KNOWN:
+            return pf.constant(np.arange(low, high, by).astype(start.dtype.numpy))
     wide = pf.float64 if start.dtype.is_floating else pf.int64
     step = node.known(delta)
     if wide is pf.int64 and step is not None and start.content is not None and limit.content is not None:

@@ -356,6 +356,12 @@ def _norm(x: Value, axes: Sequence[int], p: float, keepdims: bool = False) -> Va
     return result
 
 
+def _lp_canonical(x: Value, *, p: float, **attrs: Any) -> Mapping[str, Any]:
+    if not p > 0:
+        raise InvalidArgumentError(f"expected a norm of p > 0, got {p}")
+    return _canonical(x, **attrs)
+
+
 def _lp_expand(x: Value, *, p: float, ceil_mode: bool, **attrs: Any) -> Value:
     kernel = attrs.pop("kernel")
     wins, _, _ = padded_windows(x, tuple(range(2, x.ndim)), kernel, ceil=ceil_mode, **attrs)
@@ -368,7 +374,7 @@ lp_pool = composite(
     attrs={"kernel": INTS, "p": FLOAT, **{name: attr for name, attr in _WINDOWS.items() if name != "kernel"}},
     defaults={**_DEFAULTS, "p": 2.0},
     kinds=FLOATS,
-    canonical=_canonical,
+    canonical=_lp_canonical,
     expand=_first(_lp_expand),
     ref=lambda x, p, **attrs: _pooled(x, attrs, lambda window, place: (np.abs(window) ** p).sum(-1) ** (1 / p)),
     onnx="LpPool",
@@ -396,7 +402,10 @@ def global_max_pool(x: Any) -> Value:
 
 def global_lp_pool(x: Any, p: float = 2.0) -> Value:
     """The p-norm over all spatial axes of ``x`` [N, C, *sizes], floating, which get size 1."""
-    return _norm(x, _spatial_axes(x, "global_lp_pool"), p, True)
+    axes = _spatial_axes(x, "global_lp_pool")
+    if not p > 0:
+        raise InvalidArgumentError(message("global_lp_pool", f"expected a norm of p > 0, got {p}", user_origin()))
+    return _norm(x, axes, p, True)
 
 
 max_pool1d = of_rank(max_pool, "max_pool1d", 1)

@@ -101,7 +101,8 @@ def _tfidf_ref(x: np.ndarray, **attrs: Any) -> np.ndarray:
     found = np.zeros((len(rows), len(known)), np.int64)
     for counts, row in zip(found, rows.tolist(), strict=True):
         for size in range(attrs["min_gram_length"], attrs["max_gram_length"] + 1):
-            for step in range(1, attrs["max_skip_count"] + 2 if size > 1 else 2):
+            furthest = (len(row) - 1) // (size - 1) if size > 1 else 1
+            for step in range(1, min(attrs["max_skip_count"] + 1, furthest) + 1 if size > 1 else 2):
                 for begin in range(len(row) - step * (size - 1)):
                     index = place.get(tuple(row[begin : begin + step * (size - 1) + 1 : step]))
                     if index is not None:

@@ -29,6 +29,7 @@ from pyflow.opdef import (
     define,
 )
 from pyflow.ops.common import no_gradient, normalise_axis
+from pyflow.ops.objects.automaton import automaton
 from pyflow.ops.objects.lookups import lookup, tfidf_vectorizer
 
 __all__ = [
@@ -70,7 +71,15 @@ def _pattern(value: Any) -> str:
     return value
 
 
+def _linear_pattern(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a str, got {value!r}")
+    automaton(value)
+    return value
+
+
 PATTERN = Attr("pattern", _pattern, lambda value: ((), ()))
+LINEAR_PATTERN = Attr("pattern", _linear_pattern, lambda value: ((), ()))
 
 
 def _each(function: Callable[..., Any], *arrays: np.ndarray, dtype: DType = string) -> np.ndarray:
@@ -150,10 +159,11 @@ substr = _text_op(
 regex_full_match = _text_op(
     "string_regex_full_match",
     "x:string",
-    "Does all of each text match ``pattern``, a regular expression of Python's ``re``? bool.",
+    "Does all of each text match ``pattern``, a regular expression of Python's ``re`` without look-around and "
+    "references to groups? bool. The time is linear in the text.",
     result=dtypes.bool_,
-    attrs={"pattern": PATTERN},
-    ref=lambda x, pattern: _each(lambda t: re.fullmatch(pattern, t) is not None, x, dtype=dtypes.bool_),
+    attrs={"pattern": LINEAR_PATTERN},
+    ref=lambda x, pattern: _each(automaton(pattern).fullmatch, x, dtype=dtypes.bool_),
     onnx="RegexFullMatch",
 )
 
