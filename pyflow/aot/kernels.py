@@ -36,6 +36,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "scatter": ("gather_elements", "gather_nd", "scatter_elements", "scatter_nd"),
     "softmax": ("softmax", "log_softmax"),
     "sort": ("sort", "searchsorted"),
+    "winograd": ("winograd_pack", "conv2d_winograd"),
 }
 FLOAT32 = frozenset(
     """

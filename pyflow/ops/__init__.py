@@ -59,7 +59,14 @@ PUBLIC = (
     "elementwise.trigonometry",
 )
 """Modules whose ``__all__`` users see."""
-INTERNAL = ("internal.fused", "internal.narrowed", "internal.packed", "internal.rows", "internal.transfer")
+INTERNAL = (
+    "internal.fused",
+    "internal.narrowed",
+    "internal.packed",
+    "internal.rows",
+    "internal.transfer",
+    "internal.winograd",
+)
 """Modules of ops that only passes make."""
 
 NAMESPACES = ("linear.fft", "linear.linalg", "objects.strings")

@@ -63,6 +63,38 @@ def test_lasting_weights_of_convolutions_are_packed(groups, data_format) -> None
     same_results(region, made, {"n": 2}, tolerance=1e-5)
 
 
+def images(batch, channels=32, data_format="NCHW", **attrs):
+    def build(graph):
+        first = data_format == "NCHW"
+        x = pf.placeholder("float32", [batch, channels, 13, 14] if first else [batch, 13, 14, channels])
+        shape = (40, channels, 3, 3) if first else (3, 3, channels, 40)
+        w = pf.Variable(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+        return [pf.conv2d(x, w, padding="same", data_format=data_format, **attrs)]
+
+    return region_of(build)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("batch", [2, pf.Dim("n", hint=2)])
+def test_convolutions_of_three_by_three_go_tile_by_tile(batch, data_format) -> None:
+    region = images(batch, data_format=data_format)
+    made = run_pass(layout, region, RefTarget(), "layout")
+    assert ops_of(made) == {"winograd_pack": 1, "conv2d_winograd": 1}
+    assert any("tiles of 4 x 4" in note for note in made.table.notes)
+    same_results(region, made, {"n": 3}, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("why", ["strict", "size without a hint", "stride", "few channels"])
+def test_others_do_not(why) -> None:
+    region = images(
+        "n" if why == "size without a hint" else 2,
+        channels=3 if why == "few channels" else 32,
+        stride=2 if why == "stride" else 1,
+    )
+    made = run_pass(layout, region, RefTarget(numerics="strict" if why == "strict" else "default"), "layout")
+    assert ops_of(made) == {"conv2d_pack": 1, "conv2d_packed": 1}
+
+
 def test_lasting_weights_of_products_are_packed() -> None:
     def build(graph):
         w = pf.Variable(np.ones((5, 70), np.float32))

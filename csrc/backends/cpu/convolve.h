@@ -54,6 +54,8 @@ static inline ConvAttrs conv_attrs(const int64_t* ints) {
   return {ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6]};
 }
 
+constexpr int64_t kBlockPixels = 64;  // pixels of a task, about
+
 struct Convolution {
   WindowAxis vertical, horizontal;
   int64_t height, width;     // of the target
@@ -71,7 +73,6 @@ struct Convolution {
 
   int64_t block_pixels() const { return ceildiv(pixels, pixel_blocks); }
   int64_t group_panels() const { return ceildiv(panels, panel_groups); }
-  bool straight() const { return destination.direct && destination.ndim == 2; }
   int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
   int64_t panel_elements() const { return groups * panels * depth * gemm::kPanel; }
 };
@@ -104,12 +105,13 @@ static inline void convolution_init(Convolution* conv, const pf_call* call, cons
                 folding.axes == 2;
   conv->plain_stride = folding.stride;
   conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
-  conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, gemm::kBlockRows));
+  conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kBlockPixels));
   const int64_t group = conv->pixel_blocks * groups >= 16 ? 4 * gemm::kBlockPanels : 2;
   conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
   const int32_t nextras = call->step->ninputs > 2 ? call->step->ninputs - 2 : 0;
   destination_init(&conv->destination, target, call->inputs + 2, nextras, epilogue_of(call),
                    destination_fold(target, call->inputs + 2, nextras));
+  destination_straighten(&conv->destination, call);
 }
 
 /* Thread scratch: gathered windows, sums, offsets of pixels, the epilogue's own. */
@@ -121,10 +123,10 @@ static inline ConvolutionScratch convolution_scratch(const Convolution& conv) {
   const auto lines = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
   const int64_t rows = ceildiv(conv.block_pixels(), gemm::kRows) * gemm::kRows;
   const size_t left = conv.plain ? 0 : static_cast<size_t>(rows * minimum_of(conv.depth, gemm::kDepth)) * conv.element;
-  const int64_t sum_panels = conv.straight() ? minimum_of(1, conv.columns % gemm::kPanel) : conv.group_panels();
+  const int64_t sums = conv.destination.straight ? gemm::kPanel : conv.group_panels() * gemm::kPanel;
   ConvolutionScratch scratch;
   scratch.sums = lines(left);
-  scratch.offsets = scratch.sums + lines(static_cast<size_t>(rows * sum_panels * gemm::kPanel) * conv.element);
+  scratch.offsets = scratch.sums + lines(static_cast<size_t>(rows * sums) * conv.element);
   scratch.epilogue = scratch.offsets + lines(static_cast<size_t>(rows) * sizeof(int64_t));
   return scratch;
 }
@@ -236,10 +238,13 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
   const int64_t panel = gemm::part_begin(conv.panels, conv.panel_groups, panel_group);
   const int64_t panels = gemm::part_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
   const int64_t column = group * conv.columns + panel * gemm::kPanel;
+  const int64_t columns = minimum_of(panels * gemm::kPanel, conv.columns - panel * gemm::kPanel);
   const int64_t panel_stride = conv.depth * gemm::kPanel;
-  const int64_t straight = conv.straight() ? minimum_of(panels, conv.columns / gemm::kPanel - panel) : 0;
-  const int64_t buffered = panels - straight;
+  constexpr int64_t lanes = kLanes<T>;
   const Destination& destination = conv.destination;
+  const int64_t straight = destination.straight ? columns / lanes * lanes : 0;
+  const int64_t buffered = columns - straight;
+  const int64_t sums_stride = destination.straight ? gemm::kPanel : panels * gemm::kPanel;
   T* gathered = reinterpret_cast<T*>(scratch);
   T* sums = reinterpret_cast<T*>(scratch + parts.sums);
   T* out = static_cast<T*>(destination.output.data);
@@ -261,17 +266,22 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
                     gathered);
       left = {gathered, 0, true};
     }
-    gemm::Right<T> right = {weights + k0 * gemm::kPanel, gemm::kPanel, panel_stride};
-    if (straight > 0) gemm::multiply(rows, straight, depth, left, right, out, destination.row_stride(), k0 > 0);
+    const bool last = part + 1 == parts_of_k;
+    const int64_t ahead = last ? panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (panels - 1) * panel_stride;
+    gemm::Right<T> right = {weights + k0 * gemm::kPanel, gemm::kPanel, panel_stride, ahead};
+    if (straight > 0) {
+      gemm::multiply_columns(rows, straight, depth, left, right, out, destination.row_stride(),
+                             {k0 > 0, last ? destination.finish : nullptr, pixel, column});
+    }
     if (buffered > 0) {
-      right.data += straight * panel_stride;
-      gemm::multiply(rows, buffered, depth, left, right, sums, buffered * gemm::kPanel, k0 > 0);
+      right.data += straight / gemm::kPanel * panel_stride + straight % gemm::kPanel;
+      gemm::multiply_columns(rows, ceildiv(buffered, lanes) * lanes, depth, left, right, sums, sums_stride,
+                             {k0 > 0, nullptr, 0, 0});
     }
   }
   if (buffered == 0) return;
-  const int64_t columns = minimum_of(buffered * gemm::kPanel, conv.columns - (panel + straight) * gemm::kPanel);
-  destination_write_flat(destination, sums, buffered * gemm::kPanel, pixel, rows, column + straight * gemm::kPanel,
-                         columns, scratch + parts.epilogue, faults);
+  destination_write_flat(destination, sums, sums_stride, pixel, rows, column + straight, buffered,
+                         scratch + parts.epilogue, faults);
 }
 
 /* Packs panel `index` of [groups][panels] from w[KH,KW,C/groups,O]. Its columns are the output channels, or with

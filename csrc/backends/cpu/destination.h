@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "backends/cpu/finish.h"
 #include "backends/cpu/kernels.h"
 #include "kernels/program.h"
 #include "kernels/view.h"
@@ -46,6 +47,9 @@ struct Destination {
   pf_view folded[kMaxProgramOperands];
   int64_t dims[PF_MAX_NDIM];
   int64_t strides[1 + kMaxProgramOperands][PF_MAX_NDIM];
+  bool straight;         // rows of whole vectors may be stored straight to the output, finished in registers
+  const Finish* finish;  // what then happens to them, or nullptr
+  Finish bound;
 
   int64_t rows() const { return output.dims[ndim - 2]; }
   int64_t columns() const { return output.dims[ndim - 1]; }
@@ -175,16 +179,41 @@ static inline int32_t epilogue_supported(const pf_step* step, char* why, size_t 
   return program_supported(&program, why, why_size);
 }
 
+/* The state of a kernel with an epilogue: its Finish, then the compiled program. */
+constexpr size_t kFinishBytes = (sizeof(Finish) + 63) / 64 * 64;
+
 static inline size_t epilogue_state_size(const pf_step* step) {
-  return step->nprograms == 0 ? 0 : program_state_size(&step->programs[0]);
+  return step->nprograms == 0 ? 0 : kFinishBytes + program_state_size(&step->programs[0]);
 }
 
 static inline pf_code epilogue_prepare(const pf_step* step, void* state, pf_error* error) {
-  return step->nprograms == 0 ? PF_OK : program_prepare(&step->programs[0], state, error);
+  if (step->nprograms == 0) return PF_OK;
+  *static_cast<Finish*>(state) = finish_of(step->programs[0]);
+  return program_prepare(&step->programs[0], static_cast<char*>(state) + kFinishBytes, error);
 }
 
 static inline const void* epilogue_of(const pf_call* call) {
-  return call->step->nprograms == 0 ? nullptr : call->state;
+  return call->step->nprograms == 0 ? nullptr : static_cast<const char*>(call->state) + kFinishBytes;
+}
+
+/* Lets rows be stored straight where all axes but the columns are folded and the epilogue, if any, is a chain. */
+static inline void destination_straighten(Destination* to, const pf_call* call) {
+  to->finish = nullptr;
+  to->straight = to->direct && to->ndim == 2;
+  if (to->program == nullptr || to->ndim != 2) return;
+  to->bound = *static_cast<const Finish*>(call->state);
+  const int64_t columns = to->columns();
+  bool chain = to->bound.count >= 0 && (to->output.strides[1] == 1 || columns == 1);
+  for (int32_t i = 0; i < to->bound.count; ++i) {
+    FinishStep& step = to->bound.steps[i];
+    if (step.op != FinishOp::kAdd && step.op != FinishOp::kMultiply) continue;
+    const pf_view& extra = to->extras[step.extra];
+    chain = chain && (columns == 1 || (extra.strides[1] == 1 && extra.dims[1] != 1));
+    step.data = static_cast<const float*>(extra.data);
+    step.row_stride = extra.dims[0] == 1 ? 0 : extra.strides[0];
+  }
+  to->straight = chain;
+  to->finish = chain ? &to->bound : nullptr;
 }
 
 }  // namespace PF_ISA

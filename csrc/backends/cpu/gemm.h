@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "backends/cpu/finish.h"
 #include "kernels/simd.h"
 #include "kernels/view.h"
 
@@ -15,17 +16,21 @@ namespace pf {
 namespace PF_ISA {
 namespace gemm {
 
-constexpr int64_t kPanel = 32;   // columns of a panel
-constexpr int64_t kDepth = 384;  // longest stretch of k between two visits to memory
+constexpr int64_t kPanel = 32;  // columns of a panel
 constexpr int64_t kBlockRows = 48;
 constexpr int64_t kBlockPanels = 8;
 
+/* kRows: rows of a register tile. kDepth: the longest stretch of k between two visits to memory; where a tile is half
+ * a panel wide, what it reads of a panel falls into half of the sets of a first-level cache. */
 #if defined(__AVX512F__)
-constexpr int kRows = 12;  // rows of a register tile
+constexpr int kRows = 12;
+constexpr int64_t kDepth = 384;
 #elif defined(__AVX2__)
 constexpr int kRows = 6;
+constexpr int64_t kDepth = 208;
 #else
 constexpr int kRows = 4;
+constexpr int64_t kDepth = 208;
 #endif
 constexpr int kVectors = 2;  // vectors in a row of a register tile
 
@@ -43,21 +48,33 @@ struct Left {
   bool packed;
 };
 
-/* Panels of the right operand: element (k, j) of panel p at data + p * panel_stride + k * k_stride + j. */
+/* Panels of the right operand: element (k, j) of panel p at data + p * panel_stride + k * k_stride + j. `ahead` is the
+ * way from the last panel to what the caller multiplies by next: it is fetched while this is multiplied. */
 template <typename T>
 struct Right {
   const T* data;
   int64_t k_stride;
   int64_t panel_stride;
+  int64_t ahead = 0;
+};
+
+/* What happens to sums: they are added to what c holds, and finished before they are stored. `row` and `column` are
+ * those of c's first element for the finish. */
+struct Store {
+  bool accumulate;
+  const Finish* finish;  // or nullptr
+  int64_t row, column;
+
+  Store at(int64_t rows, int64_t columns) const { return {accumulate, finish, row + rows, column + columns}; }
 };
 
 /* ROWS x (COUNT vectors) of c, in registers from the first k to the last. */
 template <typename T, int ROWS, int COUNT, bool PACKED>
 static void tile(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t k_stride, int64_t panel_stride, T* c,
-                 int64_t c_stride, bool accumulate) {
+                 int64_t c_stride, const Store& how, const char* next, int64_t next_step) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
   Vector<T> sum[ROWS][COUNT];
-  if (accumulate) {
+  if (how.accumulate) {
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8
@@ -77,6 +94,8 @@ static void tile(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_
     for (int j = 0; j < COUNT; ++j) {
       right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
     }
+    __builtin_prefetch(next, 0, 2);
+    next += next_step;
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
       const T value = PACKED ? a[i] : a[i * a_stride];
@@ -87,6 +106,9 @@ static void tile(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_
     a += PACKED ? kRows : 1;
     b += k_stride;
   }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (how.finish != nullptr) finish_tile<ROWS, COUNT>(*how.finish, how.row, how.column, sum);
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8
@@ -94,16 +116,17 @@ static void tile(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_
   }
 }
 
-template <typename T, bool PACKED, int ROWS = kRows>
+template <typename T, int COUNT, bool PACKED, int ROWS = kRows>
 static inline void tile_of_rows(int64_t rows, int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t k_stride,
-                                T* c, int64_t c_stride, bool accumulate) {
+                                T* c, int64_t c_stride, const Store& how, const char* next, int64_t next_step) {
   if constexpr (ROWS == 1) {
-    tile<T, 1, kVectors, PACKED>(depth, a, a_stride, b, k_stride, 0, c, c_stride, accumulate);
+    tile<T, 1, COUNT, PACKED>(depth, a, a_stride, b, k_stride, 0, c, c_stride, how, next, next_step);
   } else {
     if (rows == ROWS) {
-      tile<T, ROWS, kVectors, PACKED>(depth, a, a_stride, b, k_stride, 0, c, c_stride, accumulate);
+      tile<T, ROWS, COUNT, PACKED>(depth, a, a_stride, b, k_stride, 0, c, c_stride, how, next, next_step);
     } else {
-      tile_of_rows<T, PACKED, ROWS - 1>(rows, depth, a, a_stride, b, k_stride, c, c_stride, accumulate);
+      tile_of_rows<T, COUNT, PACKED, ROWS - 1>(rows, depth, a, a_stride, b, k_stride, c, c_stride, how, next,
+                                               next_step);
     }
   }
 }
@@ -111,38 +134,63 @@ static inline void tile_of_rows(int64_t rows, int64_t depth, const T* a, int64_t
 /* One to three rows: wider tiles, so that enough chains are in flight. Returns the columns done. */
 template <typename T, int ROWS, int COUNT, bool PACKED>
 static inline int64_t wide_tiles(int64_t begin, int64_t end, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
-                                 int64_t c_stride, bool accumulate) {
+                                 int64_t c_stride, const Store& how) {
   constexpr int64_t width = COUNT * kLanes<T>;
   for (; begin + width <= end; begin += width) {
-    tile<T, ROWS, COUNT, PACKED>(depth, a.data, a.stride, b.data + begin / kPanel * b.panel_stride + begin % kPanel,
-                                 b.k_stride, b.panel_stride, c + begin, c_stride, accumulate);
+    const T* right = b.data + begin / kPanel * b.panel_stride + begin % kPanel;
+    tile<T, ROWS, COUNT, PACKED>(depth, a.data, a.stride, right, b.k_stride, b.panel_stride, c + begin, c_stride,
+                                 how.at(0, begin), reinterpret_cast<const char*>(right), 0);
+  }
+  return begin;
+}
+
+/* All rows of COUNT vectors of columns, for as long as they fit. Returns the columns done. */
+template <typename T, int COUNT, bool PACKED>
+static inline int64_t tall_tiles(int64_t begin, int64_t end, int64_t rows, int64_t depth, const Left<T>& a,
+                                 const Right<T>& b, T* c, int64_t c_stride, const Store& how) {
+  constexpr int64_t width = COUNT * kLanes<T>;
+  const int64_t tiles = ceildiv(rows, kRows);
+  for (; begin + width <= end; begin += width) {
+    const T* right = b.data + begin / kPanel * b.panel_stride + begin % kPanel;
+    const bool last = (begin / kPanel + 1) * kPanel >= end;
+    const char* next = reinterpret_cast<const char*>(right + (last ? b.ahead : b.panel_stride));
+    const int64_t next_step = b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = part_begin(rows, tiles, t);
+      const int64_t count = part_begin(rows, tiles, t + 1) - row;
+      const T* left = PACKED ? a.data + t * kRows * depth : a.data + row * a.stride;
+      tile_of_rows<T, COUNT, PACKED>(count, depth, left, a.stride, right, b.k_stride, c + row * c_stride + begin,
+                                     c_stride, how.at(row, begin), next, next_step);
+      next += depth * next_step;
+    }
   }
   return begin;
 }
 
 template <typename T, bool PACKED>
-static inline void multiply_form(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
-                                 int64_t c_stride, bool accumulate) {
-  const int64_t columns = panels * kPanel;
+static inline void multiply_form(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b,
+                                 T* c, int64_t c_stride, const Store& how) {
   int64_t column = 0;
   if (rows == 1) {
-    column = wide_tiles<T, 1, 8, PACKED>(0, columns, depth, a, b, c, c_stride, accumulate);
-    column = wide_tiles<T, 1, 4, PACKED>(column, columns, depth, a, b, c, c_stride, accumulate);
+    column = wide_tiles<T, 1, 8, PACKED>(0, columns, depth, a, b, c, c_stride, how);
+    column = wide_tiles<T, 1, 4, PACKED>(column, columns, depth, a, b, c, c_stride, how);
   } else if (rows == 2) {
-    column = wide_tiles<T, 2, 4, PACKED>(0, columns, depth, a, b, c, c_stride, accumulate);
+    column = wide_tiles<T, 2, 4, PACKED>(0, columns, depth, a, b, c, c_stride, how);
   } else if (rows == 3) {
-    column = wide_tiles<T, 3, 4, PACKED>(0, columns, depth, a, b, c, c_stride, accumulate);
+    column = wide_tiles<T, 3, 4, PACKED>(0, columns, depth, a, b, c, c_stride, how);
   }
-  const int64_t tiles = ceildiv(rows, kRows);
-  for (; column < columns; column += kVectors * kLanes<T>) {
-    const T* right = b.data + column / kPanel * b.panel_stride + column % kPanel;
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = part_begin(rows, tiles, t);
-      const int64_t count = part_begin(rows, tiles, t + 1) - row;
-      const T* left = PACKED ? a.data + t * kRows * depth : a.data + row * a.stride;
-      tile_of_rows<T, PACKED>(count, depth, left, a.stride, right, b.k_stride, c + row * c_stride + column, c_stride,
-                              accumulate);
-    }
+  column = tall_tiles<T, kVectors, PACKED>(column, columns, rows, depth, a, b, c, c_stride, how);
+  tall_tiles<T, 1, PACKED>(column, columns, rows, depth, a, b, c, c_stride, how);
+}
+
+/* c[rows, columns] = a b as `how` says, c rows `c_stride` apart; columns are whole vectors. */
+template <typename T>
+static void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                             int64_t c_stride, const Store& how) {
+  if (a.packed) {
+    multiply_form<T, true>(rows, columns, depth, a, b, c, c_stride, how);
+  } else {
+    multiply_form<T, false>(rows, columns, depth, a, b, c, c_stride, how);
   }
 }
 
@@ -150,11 +198,7 @@ static inline void multiply_form(int64_t rows, int64_t panels, int64_t depth, co
 template <typename T>
 static void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
                      int64_t c_stride, bool accumulate) {
-  if (a.packed) {
-    multiply_form<T, true>(rows, panels, depth, a, b, c, c_stride, accumulate);
-  } else {
-    multiply_form<T, false>(rows, panels, depth, a, b, c, c_stride, accumulate);
-  }
+  multiply_columns(rows, panels * kPanel, depth, a, b, c, c_stride, {accumulate, nullptr, 0, 0});
 }
 
 /* Packs rows x depth of a strided left operand as Left says, for any strides. */

@@ -32,7 +32,7 @@ PANEL = 32
 """Columns of a panel: the kernels' one packed format."""
 
 
-def _to_panels(matrix: np.ndarray) -> np.ndarray:
+def to_panels(matrix: np.ndarray) -> np.ndarray:
     """[..., K, N] -> [..., ceildiv(N, PANEL), K, PANEL], zero padded."""
     *batch, rows, columns = matrix.shape
     count = -(-columns // PANEL)
@@ -41,7 +41,7 @@ def _to_panels(matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(wide.reshape(*batch, rows, count, PANEL), -2, -3))
 
 
-def _from_panels(panels: np.ndarray, columns: int) -> np.ndarray:
+def from_panels(panels: np.ndarray, columns: int) -> np.ndarray:
     *batch, count, rows, _ = panels.shape
     return np.moveaxis(panels, -3, -2).reshape(*batch, rows, count * PANEL)[..., :columns]
 
@@ -58,7 +58,7 @@ matmul_pack = define(
     "b:T",
     kinds={"T": FLOATS},
     infer=_matmul_pack_infer,
-    ref=_to_panels,
+    ref=to_panels,
     doc="b [..., K, N] as the panels that ``matmul_packed`` takes: [..., ceildiv(N, 32), K, 32], zero padded.",
 )
 
@@ -85,7 +85,7 @@ matmul_packed = define(
     kinds={"T": FLOATS},
     epilogue=True,
     infer=_matmul_packed_infer,
-    ref=lambda a, panels, columns: np.matmul(a, _from_panels(panels, columns)),
+    ref=lambda a, panels, columns: np.matmul(a, from_panels(panels, columns)),
     lower=_matmul_packed_lower,
     doc="a [..., M, K] times packed b [..., K, columns].",
 )
@@ -100,7 +100,7 @@ def _conv2d_pack_infer(w: Value, *, groups: int, data_format: str) -> TensorType
 def _conv2d_pack_ref(w: np.ndarray, *, groups: int, data_format: str) -> np.ndarray:
     in_last = w.transpose(WEIGHT_TO_LAST[data_format])
     outer = in_last.shape[3] // groups
-    return _to_panels(in_last.reshape(-1, groups, outer).transpose(1, 0, 2))
+    return to_panels(in_last.reshape(-1, groups, outer).transpose(1, 0, 2))
 
 
 conv2d_pack = define(
@@ -138,7 +138,7 @@ def _conv2d_packed_ref(
     x: np.ndarray, panels: np.ndarray, *, kernel: tuple[int, ...], channels: int, data_format: str, **geometry: Any
 ) -> np.ndarray:
     groups = geometry["groups"]
-    weights = _from_panels(panels, channels // groups).transpose(1, 0, 2).reshape(*kernel, -1, channels)
+    weights = from_panels(panels, channels // groups).transpose(1, 0, 2).reshape(*kernel, -1, channels)
     return convolve(x.transpose(TO_LAST[data_format]), weights, **geometry).transpose(FROM_LAST[data_format])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from cases.case import FLOATS, NUMERIC, Case, distinct, normal
 from pyflow.opdef import call
 from pyflow.ops.internal.packed import conv2d_pack, conv2d_packed, matmul_pack, matmul_packed
+from pyflow.ops.internal.winograd import conv2d_winograd, winograd_pack
 from pyflow.ops.layers.conv import conv2d
 
 F64 = np.float64
@@ -181,6 +182,18 @@ CASES = [
         expected=lambda x, w, **_: _convolution(x, w, (1, 1), ((1, 1), (1, 1)), (1, 1), 2),
         rtol=1e-4,
         atol=1e-5,
+    ),
+    *(
+        Case(
+            lambda x, w, tile=tile: conv2d_winograd(x, winograd_pack(w, tile, "NCHW"), tile, 7, 1, "NCHW"),
+            (normal(2, 4, 5, 9), normal(7, 4, 3, 3)),
+            label=f"conv2d_winograd, tiles of {tile}",
+            symbolic=False,
+            expected=lambda x, w, **_: _convolution(x, w, (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        for tile in (2, 4)
     ),
     Case(
         lambda a, b: matmul_packed(a, matmul_pack(b), 40),
