@@ -9,6 +9,7 @@ from pathlib import Path
 import pyflow as pf
 from pyflow import _core, dtypes, knobs, ops
 from pyflow.dtypes import DType
+from pyflow.eager import COMPOSED
 from pyflow.opdef import ANY, BOOL, COMPLEX, EVERY, FLOATS, INTEGERS, NUMERIC, OPS, STORED, OpDef
 from pyflow.ops.common import no_gradient
 
@@ -24,6 +25,14 @@ Written by `docs/generate.py` from the definitions in `pyflow/ops/`. *T* stands 
 {rows}
 
 Ops that only passes make: {internal}.
+
+## Functions of ops
+
+What is composed of the ops above when it is called, and other names of functions. Gradients flow as through the ops.
+
+| function | where | |
+|---|---|---|
+{functions}
 """
 
 KNOBS_PAGE = """\
@@ -150,6 +159,27 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def first_paragraph(text: str) -> str:
+    line = text.strip().split("\n\n")[0].replace("\n", " ").replace("``", "`")
+    return re.sub(r":func:`(?:pyflow\.)?([^`]+)`", r"`\1`", line)
+
+
+def function_rows() -> list[str]:
+    """The public functions that are no op: alphabetical, those of namespaces by their whole name."""
+    listed = {name: getattr(pf, name) for name in (*ops.NAMES, *COMPOSED) if name not in OPS}
+    for namespace in (pf.fft, pf.linalg, pf.strings):
+        short = namespace.__name__.rpartition(".")[2]
+        listed.update({f"{short}.{name}": getattr(namespace, name) for name in namespace.__all__})
+    rows = []
+    for name, function in sorted(listed.items()):
+        plain = inspect.unwrap(function)
+        own = name.rpartition(".")[2] == plain.__name__
+        text = first_paragraph(inspect.getdoc(function) or "") if own else f"`{plain.__name__}` under another name."
+        where = (inspect.getmodule(plain) or pf).__name__.removeprefix("pyflow.").removeprefix("ops.")
+        rows.append(f"| `{name}` | {'' if where in ('opdef', 'composite') else where} | {cell(text)} |")
+    return rows
+
+
 def ops_page() -> str:
     kernels = frozenset(_core.kernel_names())
     rows = []
@@ -159,13 +189,13 @@ def ops_page() -> str:
             continue
         function = getattr(pf, op.name, None)
         text = (inspect.getdoc(function) if function is not None else op.doc) or op.doc
-        first = re.sub(r":func:`([^`]+)`", r"`\1`", text.strip().split("\n\n")[0].replace("\n", " ").replace("``", "`"))
+        first = first_paragraph(text)
         name = f"`{op.name}`"
         rows.append(
             f"| {name} | {op.onnx} | {dtypes_of(op)} | {computed_by(op, kernels)} | {gradient_of(op)} | {cell(first)} |"
         )
     internal = ", ".join(f"`{op.name}`" for op in listed if is_internal(op))
-    return OPS_PAGE.format(rows="\n".join(rows), internal=internal)
+    return OPS_PAGE.format(rows="\n".join(rows), internal=internal, functions="\n".join(function_rows()))
 
 
 def knobs_page() -> str:

@@ -66,6 +66,7 @@ from pyflow.graph import Graph, Node, Value, control_dependencies, get_default_g
 from pyflow.opdef import Attr, Facts, OpDef, TensorType, define
 from pyflow.ops.arrays.arranging import *
 from pyflow.ops.arrays.creation import *
+from pyflow.ops.arrays.editing import *
 from pyflow.ops.arrays.indexing import *
 from pyflow.ops.arrays.joining import *
 from pyflow.ops.arrays.padding import *
@@ -82,6 +83,7 @@ from pyflow.ops.elementwise.casting import *
 from pyflow.ops.elementwise.complex import *
 from pyflow.ops.elementwise.floating import *
 from pyflow.ops.elementwise.logic import *
+from pyflow.ops.elementwise.normal import *
 from pyflow.ops.elementwise.special import *
 from pyflow.ops.elementwise.trigonometry import *
 from pyflow.ops.images.detection import *
@@ -97,6 +99,7 @@ from pyflow.ops.layers.conv_nd import *
 from pyflow.ops.layers.embedding import *
 from pyflow.ops.layers.loss import *
 from pyflow.ops.layers.losses import *
+from pyflow.ops.layers.margins import *
 from pyflow.ops.layers.normalization import *
 from pyflow.ops.layers.norms import *
 from pyflow.ops.layers.pool import *
@@ -108,14 +111,17 @@ from pyflow.ops.linear.einsum import *
 from pyflow.ops.linear.matrices import *
 from pyflow.ops.linear.products import *
 from pyflow.ops.linear.signal_windows import *
+from pyflow.ops.names import *
 from pyflow.ops.objects import strings
 from pyflow.ops.objects.callback import *
 from pyflow.ops.objects.debug import *
 from pyflow.ops.objects.sequences import *
 from pyflow.ops.randoms.distributions import *
 from pyflow.ops.randoms.draws import *
+from pyflow.ops.randoms.families import *
 from pyflow.ops.reductions.cumulative import *
 from pyflow.ops.reductions.reduce import *
+from pyflow.ops.reductions.segments import *
 from pyflow.ops.reductions.statistics import *
 from pyflow.ops.sizes import *
 from pyflow.ops.sources import constant, placeholder, placeholder_with_default

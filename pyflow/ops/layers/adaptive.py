@@ -28,6 +28,9 @@ __all__ = [
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
     "max_unpool",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
 ]
 
 
@@ -177,3 +180,6 @@ def max_unpool(x: Any, indices: Any, output_size: Any, whole: bool = False, *, n
     """
     result: Value = _max_unpool(x, indices, SHAPE.normalise(output_size), whole, name=name)
     return result
+
+
+max_unpool1d, max_unpool2d, max_unpool3d = (of_rank(max_unpool, f"max_unpool{count}d", count) for count in (1, 2, 3))

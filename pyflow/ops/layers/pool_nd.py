@@ -29,6 +29,9 @@ __all__ = [
     "global_lp_pool",
     "global_max_pool",
     "lp_pool",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool",
     "max_pool1d",
     "max_pool3d",
@@ -412,3 +415,4 @@ max_pool1d = of_rank(max_pool, "max_pool1d", 1)
 max_pool3d = of_rank(max_pool, "max_pool3d", 3)
 avg_pool1d = of_rank(avg_pool, "avg_pool1d", 1)
 avg_pool3d = of_rank(avg_pool, "avg_pool3d", 3)
+lp_pool1d, lp_pool2d, lp_pool3d = (of_rank(lp_pool, f"lp_pool{count}d", count) for count in (1, 2, 3))

@@ -43,17 +43,6 @@ def randint(low: int, high: int, shape: Any, dtype: Any = dtypes.int64, seed: in
     return random_integers(shape, low, high, dtype, seed)
 
 
-def _inverse_erf(x: Value) -> Value:
-    """Of float64 between -1 and 1: S. Winitzki's approximation, then Newton's steps."""
-    logs = call("log1p", call("negative", x * x))
-    half = logs * 0.5 + 2 / (math.pi * 0.147)
-    root = call("sqrt", call("sqrt", half * half - logs / 0.147) - half)
-    y = call("where", x < 0, call("negative", root), root)
-    for _ in range(3):
-        y = y - (call("erf", y) - x) * call("exp", y * y) * (math.sqrt(math.pi) / 2)
-    return y
-
-
 def truncated_normal(
     shape: Any,
     mean: float = 0.0,
@@ -71,7 +60,7 @@ def truncated_normal(
         raise _fail("truncated_normal", f"expected low < high, got {low} and {high}")
     ends = [math.erf(end / math.sqrt(2)) for end in (low, high)]
     drawn = random_uniform(shape, ends[0], ends[1], dtypes.float64, seed)
-    numbers = call("clip", _inverse_erf(drawn) * math.sqrt(2), low, high) * stddev + mean
+    numbers = call("clip", call("erfinv", drawn) * math.sqrt(2), low, high) * stddev + mean
     result: Value = call("cast", numbers, dtype)
     return result
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyflow as pf
-from cases.case import Case
+from cases.case import Case, normal
 
 COUNT = 20_000
 
@@ -62,6 +62,23 @@ CASES = [
     _row(pf.bernoulli, _moments(0.3, 0.4583), np.full(COUNT, 0.3, np.float32)),
     _row(pf.random_gamma, _moments(2.0, 2**0.5), np.full(COUNT, 2.0)),
     _row(pf.random_poisson, _moments(3.0, 3**0.5), np.full(COUNT, 3.0, np.float32)),
+    _row(lambda seed: pf.rand(COUNT, seed=seed), _moments(0.5, 12**-0.5), label="rand"),
+    _row(lambda seed: pf.randn(COUNT, seed=seed), _moments(0, 1), label="randn"),
+    _row(
+        lambda seed: pf.random_log_normal((COUNT,), 0.0, 0.5, seed=seed), _moments(1.1331, 0.6039), label="log_normal"
+    ),
+    _row(lambda seed: pf.random_laplace((COUNT,), 1.0, 2.0, seed=seed), _moments(1, 8**0.5), label="laplace"),
+    _row(lambda seed: pf.atan(pf.random_cauchy((COUNT,), seed=seed)), _moments(0, 0.9069), label="cauchy"),
+    _row(lambda seed: pf.random_weibull((COUNT,), 2.0, seed=seed), _moments(0.8862, 0.4633), label="weibull"),
+    _row(lambda x, seed: pf.random_beta(x, 3.0, seed=seed), _moments(0.4, 0.2), np.full(COUNT, 2.0)),
+    _row(lambda x, seed: pf.random_dirichlet(x, seed)[:, 0], _moments(0.25, 0.1936), np.tile([1.0, 3.0], (COUNT, 1))),
+    _row(lambda x, seed: pf.random_student_t(x, seed), _moments(0, (9 / 7) ** 0.5), np.full(COUNT, 9.0)),
+    _row(lambda p, seed: pf.random_binomial(7, p, seed), _moments(2.1, 1.2124), np.full(COUNT, 0.3)),
+    _row(lambda x, seed: pf.dropout2d(x, 0.25, seed=seed), _moments(1, 3**-0.5), np.ones((COUNT, 1, 1, 1))),
+    _row(
+        lambda x, seed: pf.alpha_dropout(pf.selu(x), 0.25, seed=seed), _moments(0, 1), normal(COUNT, dtype=np.float64)
+    ),
+    _row(lambda x, seed: pf.gumbel_softmax(x, hard=True, seed=seed)[:, 0], _moments(0.25, 0.433), np.zeros((COUNT, 4))),
     _row(lambda seed: pf.random_permutation(200, seed=seed), _permuted, label="permutation"),
     _row(pf.shuffle, _permuted, np.arange(200)),
     _row(lambda p, seed: pf.multinomial(p, 100, seed=seed), _shares, _CHANCES, label="multinomial"),
