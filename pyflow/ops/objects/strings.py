@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from pyflow import dims, dtypes
 from pyflow.dims import Size
 from pyflow.dtypes import DType, converted, string
-from pyflow.errors import DTypeError, InvalidArgumentError
+from pyflow.errors import DTypeError, InvalidArgumentError, UnimplementedError
 from pyflow.graph import Value
 from pyflow.objects import strings as as_strings
 from pyflow.opdef import (
@@ -29,7 +30,6 @@ from pyflow.opdef import (
     define,
 )
 from pyflow.ops.common import no_gradient, normalise_axis
-from pyflow.ops.objects.automaton import automaton
 from pyflow.ops.objects.lookups import lookup, tfidf_vectorizer
 
 __all__ = [
@@ -71,10 +71,26 @@ def _pattern(value: Any) -> str:
     return value
 
 
+@lru_cache(64)
+def _linear(pattern: str) -> Any:
+    """A compiled expression of RE2. Raises InvalidArgumentError for what is none."""
+    try:
+        import re2
+    except ImportError:
+        raise UnimplementedError("it needs the package google-re2: pip install google-re2") from None
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        why = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error
+        raise InvalidArgumentError(f"{pattern[:100]!r} is no regular expression of RE2: {why}") from None
+
+
 def _linear_pattern(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a str, got {value!r}")
-    automaton(value)
+    _linear(value)
     return value
 
 
@@ -159,11 +175,11 @@ substr = _text_op(
 regex_full_match = _text_op(
     "string_regex_full_match",
     "x:string",
-    "Does all of each text match ``pattern``, a regular expression of Python's ``re`` without look-around and "
-    "references to groups? bool. The time is linear in the text.",
+    "Does all of each text match ``pattern``, a regular expression of RE2 (the package google-re2; no look-around, no "
+    "references to groups)? bool. The time is linear in the text.",
     result=dtypes.bool_,
     attrs={"pattern": LINEAR_PATTERN},
-    ref=lambda x, pattern: _each(automaton(pattern).fullmatch, x, dtype=dtypes.bool_),
+    ref=lambda x, pattern: _each(lambda t: _linear(pattern).fullmatch(t) is not None, x, dtype=dtypes.bool_),
     onnx="RegexFullMatch",
 )
 
