@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
+from pyflow.dims import Dim
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, OutOfRangeError, message, user_origin
 from pyflow.graph import Value, current_builder
@@ -29,6 +30,8 @@ def _operand(value: Any, dtype: DType | None) -> Value:
         return value
     if hasattr(value, "__pyflow_value__"):
         return value.__pyflow_value__()
+    if isinstance(value, Dim):
+        return call("sizes", (value,), scalar=True)
     if value is None:
         raise DTypeError("expected a value, an array or a number, got None")
     if isinstance(value, (list, tuple)) and any(is_operand(entry) for entry in value):
@@ -44,7 +47,7 @@ def convert(value: Any, dtype: Any = None) -> Value:
 
 
 def _is_weak(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic)
+    return isinstance(value, (bool, int, float, complex, Dim)) and not isinstance(value, np.generic)
 
 
 def _common(kinds: Sequence[DType]) -> DType:
@@ -55,10 +58,10 @@ def _common(kinds: Sequence[DType]) -> DType:
 
 
 def _weak_dtype(values: Sequence[Any], strong: DType | None) -> DType:
-    """NumPy's rule for Python numbers: they take the others' dtype unless their kind is higher."""
+    """NumPy's rule for Python numbers, and sizes: they take the others' dtype unless their kind is higher."""
     needs_complex = any(isinstance(value, complex) for value in values)
     needs_float = any(isinstance(value, float) for value in values)
-    needs_int = any(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    needs_int = any(isinstance(value, (int, Dim)) and not isinstance(value, bool) for value in values)
     if strong is not None and strong.is_object:
         raise DTypeError(f"{values[0]!r} is no {strong}")
     if needs_complex:

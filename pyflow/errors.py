@@ -93,7 +93,7 @@ def _shown_path(path: str) -> str:
 @lru_cache(maxsize=4096)
 def _is_ours(module: str) -> bool:
     """Is a line of the module no user's: pyflow's own, or of what Python puts between it and the user?"""
-    if module in ("copy", "pickle"):
+    if module in ("copy", "pickle") or module.partition(".")[0] == "numpy":
         return True
     return module.partition(".")[0] == "pyflow" and not module.startswith("pyflow.demo")
 

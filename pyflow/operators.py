@@ -28,6 +28,12 @@ class Unique:
         raise DTypeError(message("copy", what, user_origin(), hint))
 
 
+def _logical_or_bitwise(name: str, *operands: Any) -> str:
+    """The op of Python's ``&``, ``|``, ``^`` and ``~``: of bools logical, of integers bit by bit."""
+    kinds = [np.asarray(x).dtype.kind if not hasattr(x, "dtype") else getattr(x.dtype, "kind", "b") for x in operands]
+    return f"bitwise_{name}" if any(kind in "iu" for kind in kinds) else f"logical_{name}"
+
+
 class Operators:
     """Python's operators and NumPy's common methods, for everything that can be an op's operand."""
 
@@ -102,22 +108,34 @@ class Operators:
         return call("abs", self)
 
     def __invert__(self) -> Value:
-        return call("logical_not", self)
+        return call(_logical_or_bitwise("not", self), self)
 
     def __and__(self, other: ArrayLike) -> Value:
-        return call("logical_and", self, other)
+        return call(_logical_or_bitwise("and", self, other), self, other)
 
     __rand__ = __and__
 
     def __or__(self, other: ArrayLike) -> Value:
-        return call("logical_or", self, other)
+        return call(_logical_or_bitwise("or", self, other), self, other)
 
     __ror__ = __or__
 
     def __xor__(self, other: ArrayLike) -> Value:
-        return call("logical_xor", self, other)
+        return call(_logical_or_bitwise("xor", self, other), self, other)
 
     __rxor__ = __xor__
+
+    def __lshift__(self, other: ArrayLike) -> Value:
+        return call("left_shift", self, other)
+
+    def __rlshift__(self, other: ArrayLike) -> Value:
+        return call("left_shift", other, self)
+
+    def __rshift__(self, other: ArrayLike) -> Value:
+        return call("right_shift", self, other)
+
+    def __rrshift__(self, other: ArrayLike) -> Value:
+        return call("right_shift", other, self)
 
     def __eq__(self, other: object) -> Value:  # type: ignore[override]
         return call("equal", self, other)

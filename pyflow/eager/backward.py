@@ -221,6 +221,14 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
     return gradient
 
 
+class _Tapes(threading.local):
+    open = 0
+    """How many this thread is inside of: gradients that are taken there are recorded too."""
+
+
+_tapes = _Tapes()
+
+
 class GradientTape:
     """Records calls for gradients, as in TensorFlow: what requires a gradient is watched, :meth:`watch` adds others.
 
@@ -269,7 +277,8 @@ class GradientTape:
                 given = [g for t, g in chosen if any(t is k for k in known)]
             else:
                 given = [np.ones(t.shape, t.dtype.numpy) for t in known]
-            found = iter(grad_of(known, asked, given, self._persistent, self._is_open and self._persistent))
+            create = _tapes.open > self._is_open or (self._is_open and self._persistent)
+            found = iter(grad_of(known, asked, given, self._persistent or create, create))
             results = [next(found) if any(x is a for a in asked) else None for x in flat]
         finally:
             for each in watched:
@@ -285,6 +294,7 @@ class GradientTape:
     def __enter__(self) -> GradientTape:
         self._setting.__enter__()
         self._is_open = True
+        _tapes.open += 1
         return self
 
     def __exit__(
@@ -292,6 +302,7 @@ class GradientTape:
     ) -> None:
         self._setting.__exit__(kind, error, trace)
         self._is_open = False
+        _tapes.open -= 1
         for each in self._watched:
             each._requires_grad = False
 

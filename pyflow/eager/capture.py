@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyflow import dtypes
 from pyflow.eager.tape import mode
 from pyflow.eager.tensor import Tensor
 from pyflow.errors import InvalidArgumentError, message, user_origin
@@ -54,6 +55,10 @@ class Capture:
         self.written: dict[int, tuple[Tensor, Value]] = {}
         self.started: dict[int, tuple[Tensor, Value]] = {}
         self.left: dict[int, tuple[Tensor, Value | None]] = {}
+        self.given: dict[int, tuple[int, Value]] = {}
+        """By id: what stands for an argument, and the number of that."""
+        self.changed: dict[int, Value] = {}
+        """By number: what arguments that the function changes in place become."""
         self.probes: list[tuple[Callable[[], Any], str]] = []
         self.shared: dict[Any, Any] = {}
         """What layers above keep during the trace."""
@@ -86,6 +91,24 @@ class Capture:
                 value = call("stop_gradient", value)
         self.versions_of(tensor).append(value)
         self.written[id(tensor)] = (tensor, value)
+
+    def become(self, value: Value, new: Value) -> Value:
+        """``value`` was changed in place to ``new``, which is given back; an argument changes outside too."""
+        if id(value) not in self.given:
+            return new
+        if new.dims != value.dims or not (new.dtype is value.dtype or dtypes.can_cast_safely(new.dtype, value.dtype)):
+            what = f"{new.type} cannot be written to {value.name}: {value.type}, an argument that is changed in place"
+            raise InvalidArgumentError(message("assign", what, user_origin(), "make another: x = x + y"))
+        if new.graph is not self.graph:
+            what = f"{value.name}: {value.type}, an argument, is changed inside of a branch or loop"
+            raise InvalidArgumentError(
+                message("assign", what, user_origin(), "return the value, and assign it outside")
+            )
+        number = self.given[id(value)][0]
+        made: Value = call("cast", new, value.dtype)
+        self.given[id(made)] = (number, made)
+        self.changed[number] = made
+        return made
 
     def gradient_of(self, tensor: Tensor) -> Value | None:
         """``tensor.grad`` at this place of the function."""

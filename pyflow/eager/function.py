@@ -14,6 +14,7 @@ from pyflow.dims import Dim
 from pyflow.eager.binding import declared, has_value
 from pyflow.eager.capture import Capture, TracedGraph, current, opened
 from pyflow.eager.entry import Entry, engine
+from pyflow.eager.indexing import check_writable
 from pyflow.eager.surroundings import assume_surroundings
 from pyflow.eager.tensor import Tensor
 from pyflow.eager.tracing import builder, collect, filled
@@ -36,6 +37,8 @@ class Traced:
     captured: tuple[Tensor, ...]
     started: tuple[Tensor, ...]
     """Those whose gradients it takes."""
+    changed: tuple[int, ...]
+    """The arguments that it changes in place."""
     written: tuple[Tensor, ...]
     left: tuple[tuple[Tensor, bool], ...]
     """Those whose gradients it sets: to a result, or to None."""
@@ -56,10 +59,12 @@ class Traced:
         return None
 
     def __call__(self, operands: Sequence[Tensor]) -> Any:
+        for number in self.changed:
+            check_writable("assign", operands[number])
         made = self.entry([*operands, *self.captured, *[tensor._grad for tensor in self.started]])  # type: ignore[list-item]
-        results = len(made) - len(self.written) - sum(there for _, there in self.left)
+        results = len(made) - len(self.changed) - len(self.written) - sum(there for _, there in self.left)
         rest = iter(made[results:])
-        for tensor in self.written:
+        for tensor in (*[operands[number] for number in self.changed], *self.written):
             np.copyto(tensor._array, next(rest)._array)
             tensor._version.count += 1
         for tensor, there in self.left:
@@ -186,6 +191,7 @@ class Function:
             order = iter(given)
             arguments, named = filled(args, order), filled(kwargs, order)
             capture = Capture(graph)
+            capture.given = {id(value): (index, value) for index, value in enumerate(given)}
             assume_surroundings(capture, self._python)
             with opened(capture):
                 result = capture.within(self._python(*arguments, **named))
@@ -195,7 +201,8 @@ class Function:
         written = list(capture.written.values())
         left = list(capture.left.values())
         started = list(capture.started.values())
-        made = [*outputs, *[value for _, value in written], *[value for _, value in left if value is not None]]
+        made = [*outputs, *capture.changed.values(), *[value for _, value in written]]
+        made += [value for _, value in left if value is not None]
         inputs = [*given, *capture.inputs, *[value for _, value in started]]
         entry = Entry(self.__name__, graph, inputs, made, tuple, nodes)
         key, types, shapes, reason = about
@@ -207,6 +214,7 @@ class Function:
             entry,
             tuple(capture.tensors),
             tuple(tensor for tensor, _ in started),
+            tuple(capture.changed),
             tuple(tensor for tensor, _ in written),
             tuple((tensor, value is not None) for tensor, value in left),
             tuple((probe, probe(), what) for probe, what in capture.probes),
@@ -220,10 +228,10 @@ def function(python: Callable[..., Any] | None = None, *, max_traces: int = 16) 
     Tensors and arrays among the arguments are inputs of the graph; one trace serves all their sizes. Another trace is
     made for other dtypes, ranks or Python values, those of variables around the function and of modules that it calls
     included (``.traces`` counts, ``.explain()`` tells why). Tensors from outside are read at every call; changes of
-    them in place (``w -= step``) and of their gradients (``loss.backward()``) are made at its end; Python code runs
-    only in a trace. A graph value has no truth value: use ``pf.cond`` and ``pf.while_loop``. Where a trace needs to
-    know sizes, as where arguments of one shape must stay alike in a loop, it serves just those: ``.explain()`` shows
-    it. Called with graph values it adds to their graph, where tensors from outside are variables.
+    them, and of arguments, in place (``w -= step``) and of gradients (``loss.backward()``) are made at its end; Python
+    code runs only in a trace. A graph value has no truth value: use ``pf.cond`` and ``pf.while_loop``. Where a trace
+    needs to know sizes, as where arguments of one shape must stay alike in a loop, it serves just those:
+    ``.explain()`` shows it. Called with graph values it adds to their graph, where tensors from outside are variables.
     Raises FailedPreconditionError where more than ``max_traces`` were needed.
     """
     if python is None:

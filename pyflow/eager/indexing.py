@@ -143,7 +143,7 @@ def _put(gradient: Tensor, shape: tuple[int, ...], key: Any) -> Tensor:
     return made
 
 
-def _writable(op: str, x: Tensor) -> None:
+def check_writable(op: str, x: Tensor) -> None:
     """Raises if ``x`` cannot be changed in place."""
     if x._dtype is dtypes.variant or not x._array.flags.writeable:
         what = f"{x.type} is read-only"
@@ -175,7 +175,7 @@ def _as_written(op: str, value: Any, dtype: DType) -> Tensor:
 
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """``x[key] = value`` in the memory of ``x``; ``value`` is broadcast and takes its dtype."""
-    _writable("setitem", x)
+    check_writable("setitem", x)
     if current() is not None:
         what = f"x: {x.type}: a function that is traced changes tensors from outside as a whole only"
         raise FailedPreconditionError(message("setitem", what, user_origin(), "use x.copy_(...), pf.where, pf.scatter"))
@@ -206,7 +206,7 @@ def as_it_was(x: Tensor, other: Any) -> Tensor:
     """``x`` to compute from before it is changed: a copy if a gradient will read it."""
     if current() is not None or not needs_record((x, other) if isinstance(other, Tensor) else (x,)):
         return x
-    _writable("assign", x)
+    check_writable("assign", x)
     before = Tensor._of(x._array.copy(), x._dtype)
     before._record, before._index, before._requires_grad = x._record, x._index, x._requires_grad
     return before
@@ -227,7 +227,7 @@ _BECOME = _Become()
 
 def assign(x: Tensor, value: Any) -> Tensor:
     """Writes ``value``, of the shape of ``x`` and a dtype that it holds, to the memory of ``x``; gives ``x``."""
-    _writable("assign", x)
+    check_writable("assign", x)
     capture = current()
     if capture is not None:
         given = call("cast", capture.within(value), x._dtype)

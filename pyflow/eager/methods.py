@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from pyflow import dtypes
 from pyflow.eager import indexing, quick
 from pyflow.eager.backward import backward_of_value
+from pyflow.eager.capture import current
 from pyflow.eager.tensor import Tensor
 from pyflow.errors import DTypeError, message, user_origin
 from pyflow.graph import Value
 from pyflow.operators import Operators
 
 SAME = (
-    "abs all any argmax argmin argsort ceil clip cos cumprod cumsum diagonal exp expand_dims floor log matmul max mean "
-    "min nonzero prod relu repeat round sigmoid sin softmax sort sqrt square squeeze std sum take tanh trace var"
+    "abs all any argmax argmin argsort ceil clip conj cos cumprod cumsum diagonal dot exp expand_dims flip floor log "
+    "log_softmax masked_fill matmul max mean min nonzero norm pow prod ptp relu repeat round sigmoid sign sin softmax "
+    "sort sqrt square squeeze std sum swapaxes take tanh trace unsqueeze var"
 )
 """Methods that are the op function of their name, the tensor its first argument."""
 
@@ -37,29 +40,34 @@ OPERATORS = {
 """Operators of two operands that find their entry at once; the rest go the way of all calls."""
 REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul")
 
-IN_PLACE = {
-    "__iadd__": "add",
-    "__isub__": "subtract",
-    "__imul__": "multiply",
-    "__itruediv__": "divide",
-    "__ifloordiv__": "floor_divide",
-    "__imod__": "mod",
-    "__ipow__": "pow",
-    "__iand__": "logical_and",
-    "__ior__": "logical_or",
-    "__ixor__": "logical_xor",
-    "add_": "add",
-    "sub_": "subtract",
-    "mul_": "multiply",
-    "div_": "divide",
+IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
+    "__iadd__": operator.add,
+    "__isub__": operator.sub,
+    "__imul__": operator.mul,
+    "__itruediv__": operator.truediv,
+    "__ifloordiv__": operator.floordiv,
+    "__imod__": operator.mod,
+    "__ipow__": operator.pow,
+    "__iand__": operator.and_,
+    "__ior__": operator.or_,
+    "__ixor__": operator.xor,
+    "__ilshift__": operator.lshift,
+    "__irshift__": operator.rshift,
+    "__imatmul__": operator.matmul,
+    "add_": operator.add,
+    "sub_": operator.sub,
+    "mul_": operator.mul,
+    "div_": operator.truediv,
 }
-"""Changes in place by the op of two operands behind them."""
+"""Changes in place by the operator behind them."""
 
 
 def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Any, *args: Any, out: None = None, **kwargs: Any) -> Any:
+    def method(self: Any, *args: Any, out: None = None, dtype: Any = None, **kwargs: Any) -> Any:
         if out is not None:
             raise DTypeError(message(name, "out= is not taken: tensors are results", user_origin()))
+        if dtype is not None:
+            self = self.astype(dtype)
         return function(self, *args, **kwargs)
 
     method.__name__ = name
@@ -82,6 +90,26 @@ def _without_numbers(name: str) -> Callable[..., Any]:
     def method(self: Value, *args: Any) -> Any:
         what = f"{self.name}: {self.type} is a graph value: its numbers are known when the graph is run"
         hint = "return it from the function, or get it with session.run; pf.cond and pf.while_loop decide by it"
+        raise DTypeError(message(name.strip("_"), what, user_origin(), hint))
+
+    method.__name__ = name
+    return method
+
+
+def _becoming(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Value, other: Any) -> Any:
+        made = function(self, other)
+        capture = current()
+        return made if capture is None else capture.become(self, made)
+
+    method.__name__ = name
+    return method
+
+
+def _unchanging(name: str) -> Callable[..., Any]:
+    def method(self: Value, *args: Any) -> Any:
+        what = f"{self.name}: {self.type} is a graph value, which cannot be changed in place"
+        hint = "make another: x = x + y, pf.where(mask, y, x), pf.scatter_elements, pf.scatter_nd, pf.concatenate"
         raise DTypeError(message(name.strip("_"), what, user_origin(), hint))
 
     method.__name__ = name
@@ -116,11 +144,26 @@ def install(functions: dict[str, Any]) -> None:
         """Sets every element."""
         return indexing.assign(self, value)
 
+    def count(self: Tensor) -> int:
+        """The number of elements."""
+        return self.size
+
     def zeroed(self: Tensor) -> Tensor:
         """Sets every element to 0."""
         return indexing.assign(self, 0)
 
+    def itself(self: Any) -> Any:
+        """The tensor itself; PyTorch's tensors may lie apart."""
+        return self
+
+    def rank(self: Any) -> int:
+        """The number of axes."""
+        return self.ndim  # type: ignore[no-any-return]
+
     common: dict[str, Callable[..., Any]] = {
+        "permute": transposed,
+        "contiguous": itself,
+        "dim": rank,
         "reshape": reshaped,
         "view": reshaped,
         "transpose": transposed,
@@ -134,9 +177,10 @@ def install(functions: dict[str, Any]) -> None:
         "__getitem__": indexing.getitem,
         "__setitem__": indexing.setitem,
         "copy_": indexing.assign,
+        "numel": count,
         "fill_": filled,
         "zero_": zeroed,
-        **{name: _in_place(name, functions[op]) for name, op in IN_PLACE.items()},
+        **{name: _in_place(name, function) for name, function in IN_PLACE.items()},
         **{f"__{name}__": quick.operator(op) for name, op in OPERATORS.items()},
         **{f"__r{name}__": quick.operator(OPERATORS[name], reflected=True) for name in REFLECTED},
     }
@@ -144,6 +188,11 @@ def install(functions: dict[str, Any]) -> None:
         "backward": backward_of_value,
         "detach": _method("detach", functions["stop_gradient"]),
         "clone": _method("clone", functions["identity"]),
+        **{name: _becoming(name, function) for name, function in IN_PLACE.items() if name.startswith("__")},
+        **{
+            name: _unchanging(name)
+            for name in ("__setitem__", "copy_", "fill_", "zero_", "add_", "sub_", "mul_", "div_")
+        },
         **{name: _without_numbers(name) for name in ("item", "tolist", "numpy", "__float__", "__complex__")},
     }
     for kind, methods in ((Operators, common), (Value, of_values), (Tensor, own)):

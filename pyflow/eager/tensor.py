@@ -12,7 +12,7 @@ from pyflow.dtypes import DType
 from pyflow.eager.tape import Record, Version, mode
 from pyflow.errors import DTypeError, FailedPreconditionError, InvalidArgumentError, PyflowError, message, user_origin
 from pyflow.objects import as_objects
-from pyflow.opdef import TensorType, call
+from pyflow.opdef import FUNCTIONS, TensorType, call
 from pyflow.operators import Operators
 from pyflow.ops.sources import array_of
 
@@ -126,7 +126,18 @@ class Tensor(Operators):
         if self._dtype.is_object or self._dtype.numpy.num >= 256:
             what = f"{self.type} has no DLPack form"
             raise DTypeError(message("dlpack", what, user_origin(), "cast it with x.astype first"))
-        return self._array.__dlpack__(**options)
+        return self.numpy().__dlpack__(**options)
+
+    def __buffer__(self, flags: int) -> memoryview:
+        """The memory itself, to Python 3.12 and newer."""
+        return memoryview(self.numpy())  # type: ignore[arg-type]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:  # type: ignore[override]
+        """NumPy's functions of arrays and tensors are the ops of their names."""
+        function = FUNCTIONS.get(_UFUNCS.get(ufunc.__name__, ufunc.__name__))
+        if method != "__call__" or options or function is None:
+            return NotImplemented
+        return function(*inputs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
@@ -304,6 +315,10 @@ class Tensor(Operators):
         from pyflow.eager.backward import backward
 
         backward(self, gradient, retain_graph, create_graph)
+
+
+_UFUNCS = {"absolute": "abs", "true_divide": "divide", "power": "pow", "remainder": "mod", "rint": "round"}
+"""NumPy's names of ops that have another."""
 
 
 class Hook:

@@ -324,7 +324,7 @@ class Module:
 
     def read_from(self, session: Any) -> None:
         """Sets parameters and buffers to what their variables hold in ``session``, in whose graph the module was
-        called."""
+        called; those that no run has needed so far stay as they are."""
         state.read_from(self, session)
 
     def write_to(self, session: Any) -> None:

@@ -122,7 +122,12 @@ def _pairs(module: Module, session: Any) -> list[tuple[Any, Any]]:
 
 def read_from(module: Module, session: Any) -> None:
     """See :meth:`Module.read_from`."""
-    values = [(tensor, session.state.get(variable.name)) for tensor, variable in _pairs(module, session)]
+    pairs = _pairs(module, session)
+    known = [(tensor, variable.name) for tensor, variable in pairs if session.state.has(variable.name)]
+    if pairs and not known:
+        what = f"no variable of {type(module).__name__} has a value in this session"
+        raise FailedPreconditionError(message("nn", what, user_origin(), "run the initializer, or a step, first"))
+    values = [(tensor, session.state.get(name)) for tensor, name in known]
     with pf.no_grad():
         for tensor, value in values:
             tensor.copy_(value)
