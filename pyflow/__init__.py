@@ -1,6 +1,7 @@
 """pyflow: a deep-learning compiler and runtime. Declare a graph, compile it, run it, train it."""
 # ruff: noqa: F403
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -150,7 +151,10 @@ def __getattr__(name: str) -> Any:
     """Imported when they are first used: ``pf.nn``, and ``pf.onnx``, which needs the onnx package."""
     if name in ("nn", "onnx"):
         return import_module(f"pyflow.{name}")
-    raise AttributeError(f"module 'pyflow' has no attribute {name!r}")
+    known = {"array": "tensor, or constant in a graph", "asarray": "tensor, or constant in a graph"}
+    close = known.get(name) or next(iter(get_close_matches(name, __all__, 1)), "")
+    hint = f"; did you mean {close}?" if close else ""
+    raise AttributeError(f"module 'pyflow' has no attribute {name!r}{hint}")
 
 
 __all__ = [

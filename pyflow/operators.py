@@ -160,6 +160,11 @@ class Operators:
     def __getitem__(self, key: Any) -> Value:
         return call("getitem", self, key)
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        what = f"{self.name}: {self.type} is a graph value, which does not change"
+        hint = "pf.where, pf.scatter_nd and pf.put_along_axis give a new one; a variable changes by assign"
+        raise DTypeError(message("setitem", what, user_origin(), hint))
+
     def __iter__(self) -> Iterator[Value]:
         first = self.type
         if not first.dims or not isinstance(first.dims[0], int):

@@ -178,7 +178,9 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     check_writable("setitem", x)
     if current() is not None:
         what = f"x: {x.type}: a function that is traced changes tensors from outside as a whole only"
-        raise FailedPreconditionError(message("setitem", what, user_origin(), "use x.copy_(...), pf.where, pf.scatter"))
+        raise FailedPreconditionError(
+            message("setitem", what, user_origin(), "use x.copy_(...), pf.where, pf.scatter_nd")
+        )
     plain = _plain("setitem", key)
     new = _as_written("setitem", value, x._dtype)
     before = _as_leaf_of_record(x)

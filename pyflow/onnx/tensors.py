@@ -98,7 +98,7 @@ def _mapped(
         raise DataLossError(f"{what} takes bytes {offset} to {offset + packed} of {path}, which has {size}")
     if count == 0:
         return np.empty(shape, dtype.numpy)
-    raw = np.memmap(path, np.uint8, "r", offset, (packed,))
+    raw = np.asarray(np.memmap(path, np.uint8, "r", offset, (packed,)))  # as no subclass: what is one is copied
     if dtype.bits >= 8 and offset % min(dtype.itemsize, 8) == 0:
         return raw.view(dtype.numpy).reshape(shape)
     whole = TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=raw.tobytes())

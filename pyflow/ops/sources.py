@@ -59,6 +59,8 @@ def array_of(value: Any, dtype: Any, op: str) -> np.ndarray:
     """``value`` as a new array of ``dtype``, or of what users mean by it; errors are those of ``op``."""
     try:
         array = np.array(value, order="C")
+        if array.dtype == object and array.size and all(isinstance(entry, int) for entry in array.flat):
+            raise DTypeError(f"{max(array.flat, key=abs)} does not fit 64 bits")
         if is_text(array):
             array = strings(value)
     except DTypeError as error:

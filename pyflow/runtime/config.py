@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import numbers
 from dataclasses import dataclass
 
 from pyflow.errors import InvalidArgumentError, message, user_origin
@@ -81,9 +82,9 @@ class RunOptions:
     trace: bool = False
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
+        if self.timeout is not None and not (isinstance(self.timeout, numbers.Real) and self.timeout > 0):
             raise InvalidArgumentError(
-                message("RunOptions", f"expected timeout > 0, got {self.timeout}", user_origin())
+                message("RunOptions", f"expected a timeout > 0, in seconds, got {self.timeout!r}", user_origin())
             )
 
 

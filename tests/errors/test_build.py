@@ -209,3 +209,35 @@ def test_gradients_by_what_is_no_value(graph, fails, wrong):
     x = pf.placeholder(pf.float32, (2,), name="x")
     with fails(errors.DTypeError, TypeError, "[gradients]", "expected values and variables", HERE):
         pf.gradients(x * 2.0, [wrong])
+
+
+def test_values_one_by_one_instead_of_in_a_list(graph, fails):
+    x = pf.placeholder(pf.float32, (2, 3), name="x")
+    for function in (pf.concat, pf.stack):
+        with fails(errors.DTypeError, TypeError, "expected a list of values", "([x, y], axis)", HERE):
+            function(x, x)
+
+
+def test_items_of_graph_values_are_not_assigned(graph, fails):
+    x = pf.placeholder(pf.float32, (2, 3), name="x")
+    with fails(errors.DTypeError, TypeError, "[setitem]", "x:0: float32[2,3]", "does not change", "pf.where", HERE):
+        x[0] = 1.0
+
+
+def test_numbers_beyond_64_bits(graph, fails):
+    with fails(errors.DTypeError, TypeError, "[constant]", str(2**70), "64 bits", HERE):
+        pf.constant([1, 2**70])
+
+
+def test_a_timeout_that_is_no_number(fails):
+    with fails(errors.InvalidArgumentError, ValueError, "timeout", "in seconds", "'1s'", HERE):
+        pf.RunOptions(timeout="1s")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("sofmax", "softmax"), ("reduce_meen", "reduce_mean"), ("array", "tensor")]
+)
+def test_functions_that_are_not_there(typed, meant):
+    with pytest.raises(AttributeError, match=f"no attribute '{typed}'; did you mean {meant}"):
+        getattr(pf, typed)
+    assert not hasattr(pf, "qqqqqqqq")

@@ -6,6 +6,8 @@ activations neither vanish nor overflow.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,9 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
+
+with contextlib.suppress(ModuleNotFoundError):
+    importlib.import_module("vision")  # before transformers imports torchvision, which may not fit torch
 
 torch.set_num_threads(1)
 
@@ -245,9 +250,8 @@ def _t5_encoder() -> nn.Module:
 
 
 def _torchvision_models() -> Any:
-    from vision import torchvision
-
-    return torchvision.models
+    """Raises ModuleNotFoundError where there is no torchvision."""
+    return importlib.import_module("vision").torchvision.models
 
 
 def _vit() -> nn.Module:

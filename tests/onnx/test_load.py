@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,23 @@ def test_data_beside_the_model_is_mapped(tmp_path):
     np.testing.assert_array_equal(pf.Session(pyflow.onnx.load(data, folder=tmp_path)).run("h", {"x": x}), W)
     with pytest.raises(pf.errors.InvalidArgumentError, match="by its path"):
         pyflow.onnx.load(data)
+
+
+def test_mapped_data_is_not_copied_to_run(tmp_path):
+    rows = np.arange(2**21, dtype=np.float32).reshape(-1, 64)
+    text = "g (int64[k] at) => (float[k, 64] y) <float[2, 2] w = {1, 2, 3, 4}> { y = Gather(w, at) }"
+    model = parsed(text)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(rows, "w"))
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    del model
+    tracemalloc.start()
+    try:
+        session = pf.Session(pyflow.onnx.load(tmp_path / "net.onnx"), pf.SessionConfig(threads=1))
+        at = np.array([0, 7, 2**15 - 1])
+        np.testing.assert_array_equal(session.run(None, {"at": at})[0], rows[at])
+        assert tracemalloc.get_traced_memory()[1] < rows.nbytes // 2
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("location", ["../net.data", "/etc/hostname", "sub/../../net.data", "link", "..\\net.data", ""])

@@ -193,3 +193,20 @@ def test_large_integers_and_text_differ_by_anything():
     assert difference(np.array([2**62 + 1]), np.array([2**62])).relative == np.inf
     assert difference(np.array(["a", "b"], object), np.array(["a", "c"], object)).relative == np.inf
     assert difference(np.array(["a"], object), np.array(["a"], object)).relative == 0
+
+
+@pytest.mark.parametrize("against", AGAINST)
+def test_a_wrong_kernel_is_found(path, tmp_path, monkeypatch, against):
+    """The op is another's loop, so that what runs is wrong and what says in NumPy what is right is not."""
+    if against == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    right = OPS["tanh"].scalar
+    object.__setattr__(OPS["tanh"], "scalar", "sin")
+    try:
+        report = verify_model(path, against, sizes={"batch": 3}, folder=tmp_path / "out")
+    finally:
+        object.__setattr__(OPS["tanh"], "scalar", right)
+    assert (report.first.node, report.first.op_type, report.first.value) == ("wrong/one", "Tanh", "t")
+    assert report.first.difference.ulp > 1000 and report.alone.relative > 1e-3
+    done = CliRunner().invoke(main, [*shlex.split(report.command)[1:], "-o", str(tmp_path / "again")])
+    assert done.exit_code == 0, done.output

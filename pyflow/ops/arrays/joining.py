@@ -10,7 +10,7 @@ import numpy as np
 
 from pyflow import dims, views
 from pyflow.dims import Size
-from pyflow.errors import InvalidArgumentError
+from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import EVERY, FUNCTIONS, INT, SIZES, Attr, TensorType, define
 from pyflow.ops.arrays.shape import expand_dims, filled
@@ -113,8 +113,16 @@ def concat(values: Sequence[Any], axis: int = 0, name: str | None = None) -> Val
 
     Dtypes are promoted to a common one. Raises InvalidArgumentError for no values, different ranks or sizes.
     """
+    _check_list("concat", values, axis)
     result: Value = _concat(*values, axis=axis, name=name)
     return result
+
+
+def _check_list(op: str, values: Any, axis: Any) -> None:
+    """Raises DTypeError where values are given one by one instead of in a list."""
+    if getattr(axis, "ndim", 0):
+        what = f"expected a list of values and an axis, got {type(values).__name__} and {type(axis).__name__}"
+        raise DTypeError(message(op, what, user_origin(), f"use pf.{op}([x, y], axis)"))
 
 
 concatenate = concat
@@ -122,6 +130,7 @@ concatenate = concat
 
 def stack(values: Sequence[Any], axis: int = 0, name: str | None = None) -> Value:
     """``values``, all of one shape, along a new axis at ``axis`` of the result."""
+    _check_list("stack", values, axis)
     return concat([expand_dims(value, axis) for value in values], axis, name)
 
 
