@@ -28,6 +28,7 @@ def need(*tools: str) -> None:
 def run(*command: Any, folder: Path | None = None, **environment: str) -> list[str]:
     """What a program printed. LD_PRELOAD is Python's, not its."""
     known = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    known["ASAN_OPTIONS"] = known.get("ASAN_OPTIONS", "").replace("detect_leaks=0", "detect_leaks=1")
     words = [str(part) for part in command]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=folder, env={**known, **environment})
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"

@@ -81,6 +81,12 @@ def extra_flags() -> list[str]:
     return shlex.split(os.environ.get("CXXFLAGS", ""))
 
 
+def alone() -> list[str]:
+    """What links a library to nothing but what is named, and to a sanitizer's library where CXXFLAGS ask for one."""
+    extra = extra_flags()
+    return extra if any(flag.startswith("-fsanitize") for flag in extra) else [*extra, "-nostdlib"]
+
+
 def run(command: Sequence[str], folder: Path) -> None:
     """Runs a tool in ``folder``; its words are the error's."""
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
@@ -155,9 +161,7 @@ def link_static(program: Program, folder: Path) -> Path:
 
 def link_shared(program: Program, folder: Path) -> Path:
     target = folder / f"lib{program.name}.so"
-    options = ["-shared", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-s", *extra_flags()]
-    # A sanitizer's library is the host's.
-    options += [] if any(flag.startswith("-fsanitize") for flag in options) else ["-nostdlib", "-Wl,-z,defs"]
+    options = ["-shared", "-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-s", *alone()]
     run(
         [*compiler(), *options, f"-Wl,-soname,{target.name}", f"{program.name}.o", "-o", target.name, "-lm", "-lc"],
         folder,
@@ -170,7 +174,7 @@ def measure(program: Program, whole: Path) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as scratch:
         probe = Path(scratch) / "probe.so"
         run(
-            [*compiler(), *extra_flags(), "-shared", "-nostdlib", whole.name, "-o", str(probe), "-lm", "-lc"],
+            [*compiler(), "-shared", *alone(), whole.name, "-o", str(probe), "-lm", "-lc"],
             whole.parent,
         )
         try:

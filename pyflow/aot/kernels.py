@@ -40,8 +40,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 FLOAT32 = frozenset(
     """
-    avg_pool2d avg_pool2d_grad conv2d conv2d_filter_grad conv2d_input_grad conv2d_pack conv2d_packed layer_norm
-    log_softmax matmul matmul_pack matmul_packed max_pool2d max_pool2d_grad reduce_max reduce_mean reduce_min
+    avg_pool2d avg_pool2d_grad conv2d conv2d_filter_grad conv2d_input_grad conv2d_pack conv2d_packed copy
+    layer_norm log_softmax matmul matmul_pack matmul_packed max_pool2d max_pool2d_grad reduce_max reduce_mean reduce_min
     reduce_prod reduce_sum softmax
     """.split()  # noqa: SIM905
 )

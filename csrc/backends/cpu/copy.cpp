@@ -146,6 +146,12 @@ static const pf_kernel kCopyKernels[] = {
     {"copy", supports, nullptr, nullptr, partition, run},
 };
 
+static pf_code run_float32(const pf_call* call, const pf_task* task, pf_error*) {
+  return run_sized<uint32_t>(call, task);
+}
+
+PF_FLOAT32(copy, supports, nullptr, nullptr, partition, run_float32)
+
 const pf_kernel* copy_kernels(int32_t* count) {
   *count = sizeof(kCopyKernels) / sizeof(kCopyKernels[0]);
   return kCopyKernels;
