@@ -288,6 +288,29 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 2
 
 
+def test_the_command_compiles_onnx(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    text = """
+    <ir_version: 9, opset_import: ["" : 17]>
+    net (float[batch, 3] x, bool flag) => (float[batch, 2] y)
+    <float[3, 2] w = {1, 2, 3, 4, 5, 6}>
+    { hidden = MatMul(x, w)
+      chosen = If(flag) <
+        then_branch = then () => (float[batch, 2] a) { a = Relu(hidden) },
+        else_branch = other () => (float[batch, 2] b) { b = Neg(hidden) } >
+      y = Softmax <axis: int = 1> (chosen) }
+    """
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
+    done = CliRunner().invoke(main, ["compile", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    loaded = pf.aot.load(tmp_path / "out")
+    with pf.Session(pf.onnx.load(tmp_path / "net.onnx")) as session:
+        for batch, flag in ((1, True), (5, False)):
+            x = np.random.default_rng(batch).standard_normal((batch, 3)).astype(np.float32)
+            (expected,) = session.run(None, {"x": x, "flag": np.array(flag)})
+            np.testing.assert_array_equal(loaded.predict(x, np.array(flag)), expected)
+
+
 def test_a_result_without_a_bound_needs_one(tmp_path: Path) -> None:
     graph = pf.Graph()
     with graph.as_default():

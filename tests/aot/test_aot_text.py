@@ -155,6 +155,26 @@ def test_what_each_way_of_emitting_writes(emit: str, expected: set[str], tmp_pat
         assert run("./example", folder=tmp_path)[-1] == "all as recorded"
 
 
+def test_text_for_another_pyflow_is_refused(tmp_path: Path) -> None:
+    emitted("mlp", tmp_path, "source")
+    header = tmp_path / "model.h"
+    header.write_text(header.read_text().replace("#define MODEL_ABI 1", "#define MODEL_ABI 2"))
+    with pytest.raises(AssertionError, match="model was generated for another pyflow"):
+        run("c++", "-std=c++17", *includes(), "-fsyntax-only", "model.cpp", folder=tmp_path)
+
+
+def test_weights_are_a_safetensors_file_of_aligned_arrays(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    made = emitted("mlp", tmp_path, "shared", weights="file")
+    arrays = load_file(tmp_path / "model.weights")
+    loaded = made.load()
+    assert {name.removeprefix("variable/") for name in arrays} >= set(loaded.variables)
+    for variable in loaded.variables:
+        np.testing.assert_array_equal(loaded.get(variable), arrays[f"variable/{variable}"])
+    assert (8 + int.from_bytes((tmp_path / "model.weights").read_bytes()[:8], "little")) % 64 == 0
+
+
 NAMES = (
     *("begin", "state_of", "kModel", "best_isa", "Run", "bool", "golden", "sizes", "turn", "std", "report", "NULL"),
     *("INT64_MAX", "main", "int64_t", "memory", "pf", "add", "max", "Step", "MODEL_OK", "model_state", "größe"),

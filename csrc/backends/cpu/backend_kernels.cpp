@@ -29,7 +29,7 @@ struct Registry {
   Registry() {
     __builtin_cpu_init();
     isas = {
-        {"portable", true, portable::kernel_family, portable::scalar_op_rows},
+        {"portable", __builtin_cpu_supports("x86-64-v2") != 0, portable::kernel_family, portable::scalar_op_rows},
 #ifndef PF_WITHOUT_AVX2
         {"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::kernel_family, avx2::scalar_op_rows},
 #endif
@@ -64,6 +64,7 @@ struct Registry {
         return "";
       }
     }
+    if (known.empty()) return "this CPU lacks SSE4.2 or POPCNT; x86-64-v2 is the least that is supported";
     if (name.empty()) {
       selected = best;
       return "";

@@ -79,6 +79,11 @@ int main(int argc, char** argv) {
   for (float value : y) std::printf("%.9g\n", static_cast<double>(value));
   for (int i = 0; i < 5; ++i) std::printf("%.9g\n", static_cast<double>(expected[static_cast<size_t>(i)]));
 
+  const auto* skewed = static_cast<const unsigned char*>(weights.data) + 8;
+  if (wide_state_init(memory.data, memory.bytes, nullptr, 0, &wide, &said) != WIDE_INVALID_ARGUMENT)
+    return fail("weights that are missing were taken");
+  if (wide_state_init(memory.data, memory.bytes, skewed, WIDE_WEIGHTS_BYTES, &wide, &said) != WIDE_INVALID_ARGUMENT)
+    return fail("weights that are not aligned were taken");
   static_cast<unsigned char*>(weights.data)[WIDE_WEIGHTS_BYTES - 1] ^= 1;
   if (wide_state_init(memory.data, memory.bytes, weights.data, WIDE_WEIGHTS_BYTES, &wide, &said) != WIDE_DATA_LOSS)
     return fail("damaged weights were taken");
