@@ -20,6 +20,7 @@ from pyflow.aot.program import Program, Variable, checked_name, describe
 from pyflow.aot.weights import Weights, pack
 from pyflow.dims import Size
 from pyflow.errors import (
+    DTypeError,
     FailedPreconditionError,
     InvalidArgumentError,
     PyflowError,
@@ -28,7 +29,7 @@ from pyflow.errors import (
     user_origin,
 )
 from pyflow.graph import Graph, Value
-from pyflow.ops.state import GENERATOR
+from pyflow.ops.state import GENERATOR, global_variables_initializer
 from pyflow.plan import Plan
 from pyflow.runtime.saved_plan import names_of
 from pyflow.runtime.session import Session
@@ -60,7 +61,7 @@ class Artefact:
 
 
 def compile(
-    graph: Graph | Session,
+    graph: Graph | Session | Any,
     entries: Mapping[str, tuple[Sequence[Value | str], Any]] | None = None,
     out_dir: str | os.PathLike[str] = ".",
     name: str = "model",
@@ -72,6 +73,7 @@ def compile(
 
     graph: a graph, or a session whose variables' values are the first ones. Of a graph: what it was saved with;
         variables without a value have to be set, or written by an entry, before they are read.
+        Or a ``pf.function`` that was called, or several by name: the entries, whose tensors from outside are variables.
     entries: by name, (inputs, outputs): values or names to feed, and what to fetch, ops for their effect too.
         Default: ``{"predict": (graph.inputs, graph.outputs)}``. They share the variables.
     out_dir: made if it is not there. name: what functions and files begin with.
@@ -85,6 +87,8 @@ def compile(
         what = f"expected emit= one of {', '.join(EMIT)} and weights= embed or file, got {emit!r} and {weights!r}"
         raise InvalidArgumentError(message("aot", what, user_origin()))
     checked_name(name)
+    if not isinstance(graph, (Graph, Session)):
+        graph, entries = _of_functions(graph)
     session = graph if isinstance(graph, Session) else Session(graph)
     if entries is None:
         entries = {"predict": (session.graph.inputs, session.graph.outputs)}
@@ -102,6 +106,30 @@ def compile(
         what = f"cannot write to {str(folder)!r}: {error.strerror or error}"
         raise kind(message("aot", what, user_origin(), "nothing was changed there; choose another out_dir=")) from None
     return Artefact(name, folder, tuple(folder / path for path in made))
+
+
+def _of_functions(given: Any) -> tuple[Session, dict[str, tuple[Sequence[Value | str], Any]]]:
+    """A graph of functions, with the values that its variables start from, and its entries."""
+    functions = given if isinstance(given, Mapping) else {getattr(given, "__name__", "predict"): given}
+    if not functions or not all(hasattr(function, "declare") for function in functions.values()):
+        what = f"expected a graph, a session, a pf.function or a mapping of names to these, got {type(given).__name__}"
+        raise DTypeError(message("aot", what, user_origin()))
+    graph = Graph()
+    entries: dict[str, tuple[Sequence[Value | str], Any]] = {}
+    with graph.as_default():
+        for name, function in functions.items():
+            inputs, result = function.declare()
+            entries[name] = (inputs, _flat(result))
+        start = global_variables_initializer()
+    session = Session(graph)
+    session.run(start)
+    return session, entries
+
+
+def _flat(result: Any) -> list[Any]:
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    return [leaf for entry in result for leaf in _flat(entry)] if isinstance(result, (list, tuple)) else [result]
 
 
 def _write(

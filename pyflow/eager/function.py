@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pyflow.eager.entry import Entry, engine
 from pyflow.eager.indexing import check_writable
 from pyflow.eager.surroundings import assume_surroundings
 from pyflow.eager.tensor import Tensor
-from pyflow.eager.tracing import builder, collect, filled
+from pyflow.eager.tracing import SLOT, builder, collect, filled
 from pyflow.errors import DTypeError, FailedPreconditionError, InternalError, PyflowError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.ops.sources import placeholder
@@ -33,6 +34,8 @@ class Traced:
     shapes: tuple[tuple[int, ...], ...] | None
     """Their sizes, if it serves no others."""
     reason: str
+    arguments: Any
+    """Positional and named, with slots for tensors."""
     entry: Entry
     captured: tuple[Tensor, ...]
     started: tuple[Tensor, ...]
@@ -104,6 +107,33 @@ class Function:
         """A line per trace: the arguments that it serves, why it was made, and what it takes from outside."""
         rows = [f"  {number}: {traced}" for number, traced in enumerate(self._traces)]
         return "\n".join([f"{self.__name__}: {self.traces} traces", *rows])
+
+    def declare(self) -> tuple[list[Value], Any]:
+        """Adds the function to the default graph, where tensors from outside are variables: (placeholders of its
+        arguments, as they were at its one trace, what it gives of these). What it changes is changed in runs that fetch
+        of that. ``pf.aot.compile`` takes functions by this.
+
+        Raises FailedPreconditionError where it was not called before, has several traces, or what it was traced with
+        (``training`` of a module) is not so any more.
+        """
+        if len(self._traces) != 1:
+            what = f"expected one trace, which says what its arguments are, found {self.traces}"
+            hint = "call it with tensors first" if not self._traces else f"wrap it anew\n{self.explain()}"
+            raise FailedPreconditionError(message(self.__name__, what, user_origin(), hint))
+        traced = self._traces[0]
+        differing = traced.differs()
+        if differing is not None:
+            what = f"{differing} differs from what it was traced with"
+            raise FailedPreconditionError(message(self.__name__, what, user_origin(), "set it back, or wrap it anew"))
+        sizes: Any = traced.shapes
+        if sizes is None:
+            own = self.__name__.strip("<>")
+            sizes = [[f"{own}_x{i}_{a}" for a in range(ndim)] for i, (_, ndim) in enumerate(traced.types)]
+        pairs = zip(traced.types, sizes, strict=True)
+        given = [placeholder(dtype, shape, name=f"x{i}") for i, ((dtype, _), shape) in enumerate(pairs)]
+        order = iter(given)
+        args, kwargs = (filled(part, order) for part in traced.arguments)
+        return given, declared(self._python, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<pf.function {self.__name__}: {self.traces} traces>"
@@ -211,6 +241,7 @@ class Function:
             types,
             shapes,
             reason,
+            (filled(args, itertools.repeat(SLOT)), filled(kwargs, itertools.repeat(SLOT))),
             entry,
             tuple(capture.tensors),
             tuple(tensor for tensor, _ in started),
