@@ -66,13 +66,13 @@ def declarations(program: Program) -> list[str]:
     return [*lines, ""]
 
 
-def table(program: Program, number: str, scalar: Scalar) -> str:
-    """The pf_loops that stands for the instructions."""
+def table(program: Program, number: str, scalar: Scalar, instrs: str) -> str:
+    """The pf_loops that stands for the instructions; ``instrs``: the name of those, or "nullptr"."""
     built = built_isas()
     loops = ", ".join(loop_name(program, isa, number) if isa in built else "nullptr" for isa in ISAS)
     anchors = ", ".join(f"&pf::{isa}::loops_anchor" if isa in built else "nullptr" for isa in ISAS)
     head = '{"loop", 0, 0, {0}, 0}'
-    return f"constexpr pf_loops kLoops{number} = {{{head}, {{{loops}}}, {cost(scalar)}, {{{anchors}}}}};"
+    return f"constexpr pf_loops kLoops{number} = {{{head}, {{{loops}}}, {cost(scalar)}, {{{anchors}}}, {instrs}}};"
 
 
 def source(program: Program) -> str:

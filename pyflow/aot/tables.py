@@ -11,7 +11,6 @@ from pyflow.aot.program import Program
 from pyflow.aot.sizes import number
 from pyflow.dtypes import DType
 from pyflow.plan import Buffer, Instr, Kind, Step
-from pyflow.plan import Program as Scalar
 from pyflow.runtime.backends import built_isas
 
 
@@ -66,13 +65,17 @@ def _instr(instr: Instr) -> str:
     return f"{{{quoted(instr.op)}, {_dtype(instr.dtype)}, {len(instr.args)}, {{{args}}}, {instr.imm:#x}}}"
 
 
-def _scalar_programs(program: Program, name: str, programs: tuple[Scalar, ...], looped: bool) -> list[str]:
+def _scalar_programs(program: Program, name: str, step: Step, looped: bool) -> list[str]:
     lines, rows = [], []
-    for index, scalar in enumerate(programs):
+    for index, scalar in enumerate(step.programs):
         mine = f"{name}{'' if index == 0 else f'_{index}'}"
         instrs = [_instr(instr) for instr in scalar.instrs]
         dtypes = [*scalar.inputs, *(instr.dtype for instr in scalar.instrs)]
-        lines += [loops.table(program, mine, scalar)] if looped else array("pf_instr", f"kInstrs{mine}", instrs)
+        if not looped or step.kernel != "elementwise":
+            lines += array("pf_instr", f"kInstrs{mine}", instrs)
+        if looped:
+            epilogue = "nullptr" if step.kernel == "elementwise" else _or_null(f"kInstrs{mine}", instrs)
+            lines += [loops.table(program, mine, scalar, epilogue)]
         lines += array("int32_t", f"kResults{mine}", map(str, scalar.outputs))
         lines += array("int32_t", f"kDtypes{mine}", map(_dtype, dtypes))
         instrs_name = f"&kLoops{mine}.head" if looped else _or_null(f"kInstrs{mine}", instrs)
@@ -93,7 +96,7 @@ def step_table(program: Program, step: Step, index: int, looped: bool) -> list[s
     ints = [number(size) if isinstance(size, int) else "PF_UNKNOWN" for size in step.ints]
     lines += array("int64_t", f"kInts{name}", ints)
     lines += array("double", f"kFloats{name}", map(_float, step.floats))
-    lines += _scalar_programs(program, name, step.programs, looped)
+    lines += _scalar_programs(program, name, step, looped)
     ops = _or_null(f"kOperands{name}", operands)
     fields = [
         quoted(step.kernel),

@@ -129,8 +129,10 @@ class _Layout:
         if w not in self.lasting or x in self.lasting:
             return None
         attrs = dict(node.attrs)
-        height, width, _, channels = (w.dims[axis] for axis in WEIGHT_TO_LAST[attrs["data_format"]])
-        panels = self.placed("conv2d_pack", (w,), {"groups": attrs["groups"], "data_format": attrs["data_format"]})
+        height, width, inner, channels = (w.dims[axis] for axis in WEIGHT_TO_LAST[attrs["data_format"]])
+        depthwise = inner == 1 and channels == attrs["groups"]
+        groups = 1 if depthwise else attrs["groups"]
+        panels = self.placed("conv2d_pack", (w,), {"groups": groups, "data_format": attrs["data_format"]})
         more = {"kernel": (height, width), "channels": channels, **attrs}
         return None if panels is None else self.placed("conv2d_packed", (x, panels), more)
 

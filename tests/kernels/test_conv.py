@@ -53,6 +53,15 @@ CASES = [
     Case((1, 6, 5, 70), (1, 1), 70, groups=2),
     Case((2, 8, 7, 33), (3, 3), 33, pad=(1, 1, 1, 1), groups=33),
     Case((1, 9, 7, 64), (5, 3), 64, stride=(2, 1), pad=(2, 0, 2, 1), dilation=(1, 2), groups=64),
+    Case((2, 9, 13, 40), (3, 3), 40, stride=(2, 2), pad=(1, 1, 1, 1), groups=40),
+    Case((1, 5, 37, 16), (3, 3), 16, pad=(0, 2, 1, 1), dilation=(2, 1), groups=16),
+    Case((1, 9, 8, 48), (5, 5), 48, pad=(2, 2, 2, 2), groups=48),
+    Case((2, 11, 9, 24), (5, 5), 24, stride=(3, 2), pad=(1, 0, 2, 2), groups=24),
+    Case((1, 4, 70, 72), (1, 3), 72, pad=(0, 1, 0, 1), groups=72),
+    Case((1, 6, 9, 300), (3, 3), 24, stride=(2, 2), pad=(1, 1, 1, 1)),
+    Case((1, 9, 11, 230), (1, 1), 40, stride=(2, 2)),
+    Case((2, 10, 11, 16), (3, 3), 40),
+    Case((1, 12, 12, 24), (3, 3), 56, pad=(2, 2, 2, 2), dilation=(2, 2), groups=2),
     Case((1, 6, 6, 3), (3, 3), 12, pad=(1, 1, 1, 1), groups=3),
     Case((3, 1, 1, 8), (3, 3), 4, pad=(1, 1, 1, 1)),
     Case((1, 4, 4, 2), (2, 2), 3, stride=(3, 3), pad=(5, 4, 6, 5)),
@@ -126,6 +135,8 @@ def call(kernel, inputs, shape, ints, *, dtype="float32", programs=(), isa=None,
 
 def pack(w, groups, isa=None, threads=1):
     kernel_h, kernel_w, inputs, outputs = w.shape
+    if groups > 1 and inputs == 1 and outputs == groups:
+        groups = 1  # depthwise
     panels = np.full((groups, -(-(outputs // groups) // 32), kernel_h * kernel_w * inputs, 32), np.nan, w.dtype)
     _core.call_kernel("conv2d_pack", [w], [panels], ints=[groups], isa=isa, threads=threads)
     return panels
@@ -191,6 +202,48 @@ def test_epilogues(isa):
             programs = [bias_residual_to_float64()]
             y = call("conv2d_packed", inputs, case.y, ints, dtype="float64", programs=programs, **options)
             np.testing.assert_array_equal(y, sums + bias + residual, err_msg=str(case))
+
+
+def bits_of(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
+
+
+F32 = 11
+CHAINS = {
+    "scale, bias, relu6": (
+        ("mul", "add"),
+        [("const", F32, [], bits_of(0)), ("const", F32, [], bits_of(6)), ("clip", F32, [4, 5, 6], 0)],
+        lambda y: np.where(y < 0, np.float32(0), np.where(y > 6, np.float32(6), y)),
+    ),
+    "bias, residual, relu": (("add", "add"), [("relu", F32, [4], 0)], lambda y: np.where(y < 0, np.float32(0), y)),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("chain", CHAINS)
+def test_chains_in_registers_have_the_bits_of_the_ops(chain, isa):
+    """Through NaN, infinities and zeros of both signs, for vectors and what is left of them."""
+    (first, second), rest, act = CHAINS[chain]
+    rng = np.random.default_rng(8)
+    functions = {"add": np.add, "mul": np.multiply}
+    program = [(first, F32, [0, 1], 0), (second, F32, [2, 3], 0), *rest]
+    registers = [F32] * 3
+    program = ([*registers], [(op, code, args, imm) for op, code, args, imm in program], [2 + len(program)])
+    for case in CASES:
+        x, w = real(rng, case.x), real(rng, case.w)
+        a, b = real(rng, (case.outputs,)), real(rng, case.y)
+        special = b.reshape(-1)[::7]
+        special[:] = np.resize(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], "float32"), special.shape)
+        panels, ints = pack(w, case.groups, isa), [*case.ints, *case.kernel]
+        sums = call("conv2d_packed", [x, panels], case.y, ints, isa=isa)
+        with np.errstate(invalid="ignore"):
+            expected = act(functions[second](functions[first](sums, a), b))
+        inputs = [x, panels, np.broadcast_to(a, case.y), b]
+        for threads in (1, 3):
+            y = call("conv2d_packed", inputs, case.y, ints, programs=[program], isa=isa, threads=threads)
+            np.testing.assert_array_equal(y, expected, err_msg=str(case))
+            whole_numbers = ~np.isnan(expected)
+            assert (np.signbit(y) == np.signbit(expected))[whole_numbers].all(), str(case)
 
 
 @pytest.mark.parametrize("isa", ISAS)

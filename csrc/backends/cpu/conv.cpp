@@ -1,5 +1,7 @@
 // conv2d, conv2d_pack, conv2d_packed: docs/kernels.md. Each element of y is one chain over (kernel row, kernel column,
 // channel), so the packed and the unpacked kernel, every cut and every thread count give the same bits.
+#include <string.h>
+
 #include "backends/cpu/convolve.h"
 #include "backends/cpu/depthwise.h"
 #include "backends/cpu/kernels.h"
@@ -8,14 +10,75 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
+/* A convolution and its phases: weights are packed, the source is copied, windows are multiplied. */
+struct Forward {
+  Convolution conv;
+  bool packs;
+  bool copies;  // into rows with all the padding that windows reach, channels adjacent
+  int64_t dims[4], strides[4];
+  int64_t pad_top, pad_left;
+
+  size_t packed_bytes() const { return packs ? weight_bytes(conv) : 0; }
+  size_t copy_bytes() const { return copies ? static_cast<size_t>(dims[0] * strides[0]) * conv.element : 0; }
+  int64_t tasks() const { return is_depthwise(conv) ? depthwise_tasks(conv) : conv.tasks(); }
+};
+
 template <bool PACKED>
-void conv_init(const pf_call* call, Convolution* conv) {
+void conv_init(const pf_call* call, Forward* forward) {
   const pf_view& x = call->inputs[0];
   const pf_view& w = call->inputs[1];
-  const int64_t groups = call->ints[6];
+  ConvAttrs attrs = conv_attrs(call->ints);
   const int64_t kernel_h = PACKED ? call->ints[7] : w.dims[0];
   const int64_t kernel_w = PACKED ? call->ints[8] : w.dims[1];
-  convolution_init(conv, call, x, kernel_h, kernel_w, groups, x.dims[3] / groups, false);
+  const int64_t channels = x.dims[3] / attrs.groups;
+  Convolution& conv = forward->conv;
+  convolution_init(&conv, call, attrs, x, kernel_h, kernel_w, attrs.groups, channels, false);
+  forward->packs = !PACKED;
+  forward->copies = !is_depthwise(conv) && !conv.plain && !conv.direct && conv.tasks() > 0 && conv.depth > 0;
+  if (!forward->copies) return;
+  forward->pad_top = attrs.pad_top;
+  forward->pad_left = attrs.pad_left;
+  int64_t* dims = forward->dims;
+  dims[0] = x.dims[0];
+  dims[1] = (conv.height - 1) * attrs.stride_h + (kernel_h - 1) * attrs.dilation_h + 1;
+  dims[2] = (conv.width - 1) * attrs.stride_w + (kernel_w - 1) * attrs.dilation_w + 1;
+  dims[3] = x.dims[3];
+  forward->strides[3] = 1;
+  for (int32_t axis = 2; axis >= 0; --axis) forward->strides[axis] = dims[axis + 1] * forward->strides[axis + 1];
+  attrs.pad_top = attrs.pad_left = 0;
+  const pf_view copy = {nullptr, dims, forward->strides, 4, x.dtype};
+  convolution_init(&conv, call, attrs, copy, kernel_h, kernel_w, attrs.groups, channels, false);
+}
+
+/* Row `task` of the copy. */
+template <typename T>
+void copy_row(const Forward& forward, const pf_view& x, int64_t task, T* to) {
+  const int64_t width = forward.dims[2], channels = forward.dims[3];
+  to += task * forward.strides[1];
+  const int64_t row = task % forward.dims[1] - forward.pad_top;
+  const int64_t before = minimum_of(width, maximum_of(0, forward.pad_left));
+  const int64_t inside = minimum_of(width, forward.pad_left + x.dims[2]);
+  if (row < 0 || row >= x.dims[1] || inside <= before) {
+    memset(to, 0, static_cast<size_t>(width * channels) * sizeof(T));
+    return;
+  }
+  const T* from = static_cast<const T*>(x.data) + task / forward.dims[1] * x.strides[0] + row * x.strides[1];
+  from += (before - forward.pad_left) * x.strides[2];
+  memset(to, 0, static_cast<size_t>(before * channels) * sizeof(T));
+  memset(to + inside * channels, 0, static_cast<size_t>((width - inside) * channels) * sizeof(T));
+  to += before * channels;
+  const int64_t count = inside - before;
+  if (x.strides[3] == 1 && x.strides[2] == channels) {
+    memcpy(to, from, static_cast<size_t>(count * channels) * sizeof(T));
+    return;
+  }
+  constexpr int64_t stretch = 16;  // pixels of which all channels are taken before the next
+  for (int64_t begin = 0; begin < count; begin += stretch) {
+    const int64_t end = minimum_of(count, begin + stretch);
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t i = begin; i < end; ++i) to[i * channels + c] = from[i * x.strides[2] + c * x.strides[3]];
+    }
+  }
 }
 
 template <bool PACKED>
@@ -46,68 +109,65 @@ pf_code conv_partition(const pf_call* call, pf_partition* partition, pf_error* e
                 static_cast<long long>(groups), static_cast<long long>(call->inputs[0].dims[3]),
                 static_cast<long long>(call->outputs[0].dims[3]));
   }
-  Convolution conv;
-  conv_init<PACKED>(call, &conv);
+  Forward forward;
+  conv_init<PACKED>(call, &forward);
+  const Convolution& conv = forward.conv;
   const void* program = conv.destination.program;
-  double cost = convolution_cost(conv);
-  size_t epilogue = 0;
+  const bool depthwise = is_depthwise(conv);
+  double cost = convolution_cost(conv) * (depthwise ? 2.0 : 1.0);
+  size_t scratch = depthwise ? depthwise_scratch_of(conv).epilogue : convolution_scratch(conv).epilogue;
   if (program != nullptr) {
-    epilogue = program_scratch(program);
+    scratch += program_scratch(program);
     cost += program_cost(program) * static_cast<double>(conv.pixels * conv.columns * conv.groups);
   }
-  partition->shared_scratch = 0;
-  if (is_depthwise(conv)) {
-    partition->thread_scratch = depthwise_scratch(conv).epilogue + epilogue;
-    return one_phase(partition, depthwise_tasks(conv), cost * 4.0);
-  }
-  partition->thread_scratch = convolution_scratch(conv).epilogue + epilogue;
-  if (PACKED) return one_phase(partition, conv.tasks(), cost);
-  partition->phases = 2;
-  partition->tasks[0] = conv.pixels == 0 ? 0 : conv.groups * conv.panels;
-  partition->tasks[1] = conv.tasks();
-  partition->shared_scratch = static_cast<size_t>(conv.panel_elements()) * conv.element;
-  partition->cost = cost + 0.3 * static_cast<double>(conv.panel_elements());
+  partition->thread_scratch = scratch;
+  partition->shared_scratch = forward.packed_bytes() + forward.copy_bytes();
+  partition->cost = cost + 0.1 * static_cast<double>(partition->shared_scratch);
+  partition->phases = 0;
+  if (forward.packs) partition->tasks[partition->phases++] = conv.pixels == 0 ? 0 : weight_panels(conv);
+  if (forward.copies) partition->tasks[partition->phases++] = forward.dims[0] * forward.dims[1];
+  partition->tasks[partition->phases++] = forward.tasks();
   return PF_OK;
 }
 
-template <typename T, bool PACKED>
-uint32_t run_tasks(const Convolution& conv, const pf_call* call, const pf_task* task) {
+template <typename T>
+uint32_t run_tasks(const Forward& forward, const pf_call* call, const pf_task* task) {
+  const Convolution& conv = forward.conv;
   const pf_view& w = call->inputs[1];
-  const T* source = static_cast<const T*>(call->inputs[0].data);
   char* scratch = static_cast<char*>(task->thread_scratch);
+  T* copy = reinterpret_cast<T*>(static_cast<char*>(task->shared_scratch) + forward.packed_bytes());
+  T* panels = static_cast<T*>(forward.packs ? task->shared_scratch : w.data);
+  if (forward.packs && task->phase == 0) {
+    for (int64_t i = task->begin; i < task->end; ++i) pack_weights(w, weight_groups(conv), false, i, panels);
+    return 0;
+  }
+  if (forward.copies && task->phase == (forward.packs ? 1 : 0)) {
+    for (int64_t i = task->begin; i < task->end; ++i) copy_row(forward, call->inputs[0], i, copy);
+    return 0;
+  }
+  const T* source = forward.copies ? copy : static_cast<const T*>(call->inputs[0].data);
   uint32_t faults = 0;
   if (is_depthwise(conv)) {
-    const DepthwiseScratch parts = depthwise_scratch(conv);
-    DepthwiseWeights<T> weights = {static_cast<const T*>(w.data), w.strides[0], w.strides[1], w.strides[3]};
-    if (PACKED) {
-      weights = {weights.data, conv.horizontal.taps * gemm::kPanel, gemm::kPanel, conv.depth * gemm::kPanel};
-    }
+    const DepthwiseScratch parts = depthwise_scratch<T>(conv);
     for (int64_t i = task->begin; i < task->end; ++i) {
-      depthwise_block(conv, parts, source, weights, i, scratch, &faults);
+      depthwise_block<T>(conv, parts, source, panels, i, scratch, &faults);
     }
     return faults;
   }
-  if (!PACKED && task->phase == 0) {
-    for (int64_t i = task->begin; i < task->end; ++i) {
-      pack_weights(w, conv.groups, false, i, static_cast<T*>(task->shared_scratch));
-    }
-    return 0;
-  }
   const ConvolutionScratch parts = convolution_scratch(conv);
-  const T* weights = static_cast<const T*>(PACKED ? w.data : task->shared_scratch);
   for (int64_t i = task->begin; i < task->end; ++i) {
-    convolve_block(conv, parts, source, weights, i, scratch, &faults);
+    convolve_block<T>(conv, parts, source, panels, i, scratch, &faults);
   }
   return faults;
 }
 
 template <bool PACKED, int32_t ONLY = kEveryDtype>
 pf_code conv_run(const pf_call* call, const pf_task* task, pf_error* error) {
-  Convolution conv;
-  conv_init<PACKED>(call, &conv);
+  Forward forward;
+  conv_init<PACKED>(call, &forward);
   const uint32_t faults = is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32)
-                              ? run_tasks<float, PACKED>(conv, call, task)
-                              : run_tasks<double, PACKED>(conv, call, task);
+                              ? run_tasks<float>(forward, call, task)
+                              : run_tasks<double>(forward, call, task);
   return faults == 0 ? PF_OK : program_fault(faults, error);
 }
 

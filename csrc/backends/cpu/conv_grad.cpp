@@ -33,7 +33,7 @@ void input_grad_init(const pf_call* call, Convolution* conv) {
   const pf_view& dy = call->inputs[0];
   const pf_view& w = call->inputs[1];
   const int64_t groups = call->ints[6];
-  convolution_init(conv, call, dy, w.dims[0], w.dims[1], groups, dy.dims[3] / groups, true);
+  convolution_init(conv, call, conv_attrs(call->ints), dy, w.dims[0], w.dims[1], groups, dy.dims[3] / groups, true);
 }
 
 pf_code input_grad_partition(const pf_call* call, pf_partition* partition, pf_error* error) {
@@ -41,17 +41,13 @@ pf_code input_grad_partition(const pf_call* call, pf_partition* partition, pf_er
   if (code != PF_OK) return code;
   Convolution conv;
   input_grad_init(call, &conv);
-  partition->shared_scratch = 0;
-  if (is_depthwise(conv)) {
-    partition->thread_scratch = depthwise_scratch(conv).epilogue;
-    return one_phase(partition, depthwise_tasks(conv), 4.0 * convolution_cost(conv));
-  }
-  partition->thread_scratch = convolution_scratch(conv).epilogue;
+  const bool depthwise = is_depthwise(conv);
+  partition->thread_scratch = depthwise ? depthwise_scratch_of(conv).epilogue : convolution_scratch(conv).epilogue;
   partition->phases = 2;
-  partition->tasks[0] = conv.pixels == 0 ? 0 : conv.groups * conv.panels;
-  partition->tasks[1] = conv.tasks();
-  partition->shared_scratch = static_cast<size_t>(conv.panel_elements()) * conv.element;
-  partition->cost = convolution_cost(conv) + static_cast<double>(conv.panel_elements());
+  partition->tasks[0] = conv.pixels == 0 ? 0 : weight_panels(conv);
+  partition->tasks[1] = depthwise ? depthwise_tasks(conv) : conv.tasks();
+  partition->shared_scratch = weight_bytes(conv);
+  partition->cost = (depthwise ? 4.0 : 1.0) * convolution_cost(conv) + 0.3 * static_cast<double>(weight_bytes(conv));
   return PF_OK;
 }
 
@@ -62,16 +58,16 @@ void input_grad_tasks(const Convolution& conv, const pf_call* call, const pf_tas
   T* panels = static_cast<T*>(task->shared_scratch);
   char* scratch = static_cast<char*>(task->thread_scratch);
   uint32_t faults = 0;
-  if (is_depthwise(conv)) {
-    const DepthwiseWeights<T> weights = {static_cast<const T*>(w.data), w.strides[0], w.strides[1], w.strides[3]};
-    const DepthwiseScratch parts = depthwise_scratch(conv);
-    for (int64_t i = task->begin; i < task->end; ++i) {
-      depthwise_block(conv, parts, source, weights, i, scratch, &faults);
-    }
+  if (task->phase == 0) {
+    const bool transposed = !is_depthwise(conv);
+    for (int64_t i = task->begin; i < task->end; ++i) pack_weights(w, weight_groups(conv), transposed, i, panels);
     return;
   }
-  if (task->phase == 0) {
-    for (int64_t i = task->begin; i < task->end; ++i) pack_weights(w, conv.groups, true, i, panels);
+  if (is_depthwise(conv)) {
+    const DepthwiseScratch parts = depthwise_scratch<T>(conv);
+    for (int64_t i = task->begin; i < task->end; ++i) {
+      depthwise_block<T>(conv, parts, source, panels, i, scratch, &faults);
+    }
     return;
   }
   const ConvolutionScratch parts = convolution_scratch(conv);

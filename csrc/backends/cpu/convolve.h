@@ -67,6 +67,7 @@ struct Convolution {
   size_t element;
   bool plain;   // the source's pixels are the rows of the left operand, plain_stride apart
   bool merged;  // a kernel row is one run of memory
+  bool direct;  // every tap of every window lies inside: windows are read where they are
   int64_t plain_stride;
   int64_t pixel_blocks, panel_groups;
   Destination destination;
@@ -74,14 +75,13 @@ struct Convolution {
   int64_t block_pixels() const { return ceildiv(pixels, pixel_blocks); }
   int64_t group_panels() const { return ceildiv(panels, panel_groups); }
   int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
-  int64_t panel_elements() const { return groups * panels * depth * gemm::kPanel; }
 };
 
 /* `source` and the output of `call` are [N,H,W,C]; attributes are those of the forward convolution. */
-static inline void convolution_init(Convolution* conv, const pf_call* call, const pf_view& source, int64_t kernel_h,
-                                    int64_t kernel_w, int64_t groups, int64_t channels, bool backward) {
+static inline void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& attrs,
+                                    const pf_view& source, int64_t kernel_h, int64_t kernel_w, int64_t groups,
+                                    int64_t channels, bool backward) {
   const pf_view& target = call->outputs[0];
-  const ConvAttrs attrs = conv_attrs(call->ints);
   const auto axis = backward ? backward_axis : forward_axis;
   conv->vertical = axis(kernel_h, attrs.stride_h, attrs.pad_top, attrs.dilation_h, source.dims[1]);
   conv->horizontal = axis(kernel_w, attrs.stride_w, attrs.pad_left, attrs.dilation_w, source.dims[2]);
@@ -105,6 +105,7 @@ static inline void convolution_init(Convolution* conv, const pf_call* call, cons
                 folding.axes == 2;
   conv->plain_stride = folding.stride;
   conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
+  conv->direct = adjacent && v.inside(0) && v.inside(conv->height - 1) && h.inside(0) && h.inside(conv->width - 1);
   conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kBlockPixels));
   const int64_t group = conv->pixel_blocks * groups >= 16 ? 4 * gemm::kBlockPanels : 2;
   conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
@@ -114,7 +115,7 @@ static inline void convolution_init(Convolution* conv, const pf_call* call, cons
   destination_straighten(&conv->destination, call);
 }
 
-/* Thread scratch: gathered windows, sums, offsets of pixels, the epilogue's own. */
+/* Thread scratch: gathered windows, sums, offsets of pixels and of taps, the epilogue's own. */
 struct ConvolutionScratch {
   size_t sums, offsets, epilogue;
 };
@@ -122,12 +123,14 @@ struct ConvolutionScratch {
 static inline ConvolutionScratch convolution_scratch(const Convolution& conv) {
   const auto lines = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
   const int64_t rows = ceildiv(conv.block_pixels(), gemm::kRows) * gemm::kRows;
-  const size_t left = conv.plain ? 0 : static_cast<size_t>(rows * minimum_of(conv.depth, gemm::kDepth)) * conv.element;
+  const int64_t taps = conv.vertical.taps * conv.horizontal.taps;
+  const size_t left =
+      conv.plain || conv.direct ? 0 : static_cast<size_t>(rows * minimum_of(conv.depth, gemm::kDepth)) * conv.element;
   const int64_t sums = conv.destination.straight ? gemm::kPanel : conv.group_panels() * gemm::kPanel;
   ConvolutionScratch scratch;
   scratch.sums = lines(left);
   scratch.offsets = scratch.sums + lines(static_cast<size_t>(rows * sums) * conv.element);
-  scratch.epilogue = scratch.offsets + lines(static_cast<size_t>(rows) * sizeof(int64_t));
+  scratch.epilogue = scratch.offsets + lines(static_cast<size_t>(rows + taps) * sizeof(int64_t));
   return scratch;
 }
 
@@ -225,63 +228,131 @@ static void gather_packed(const Convolution& conv, const T* source, int64_t pixe
   }
 }
 
-/* One task: a block of pixels by a group of panels. `source` is the data of the source view. */
+/* What a task multiplies into: a block of pixels by a group of panels. */
+template <typename T>
+struct ConvolutionBlock {
+  int64_t pixel, rows;                  // of the target
+  int64_t panels, column;               // of the target's channels
+  int64_t straight, buffered, columns;  // of them: stored in place, summed beside, both
+  int64_t sums_stride, panel_stride;
+  const T* source;   // of the group
+  const T* weights;  // of its first panel
+  T* out;
+  T* sums;
+
+  ConvolutionBlock(const Convolution& conv, const ConvolutionScratch& parts, const T* from, const T* packed,
+                   int64_t task, char* scratch) {
+    const int64_t block = task % conv.pixel_blocks;
+    const int64_t rest = task / conv.pixel_blocks;
+    const int64_t panel_group = rest % conv.panel_groups;
+    const int64_t group = rest / conv.panel_groups;
+    pixel = gemm::part_begin(conv.pixels, conv.pixel_blocks, block);
+    rows = gemm::part_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
+    const int64_t panel = gemm::part_begin(conv.panels, conv.panel_groups, panel_group);
+    panels = gemm::part_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
+    column = group * conv.columns + panel * gemm::kPanel;
+    columns = minimum_of(panels * gemm::kPanel, conv.columns - panel * gemm::kPanel);
+    panel_stride = conv.depth * gemm::kPanel;
+    const Destination& destination = conv.destination;
+    straight = destination.straight ? columns / kLanes<T> * kLanes<T> : 0;
+    buffered = columns - straight;
+    sums_stride = destination.straight ? gemm::kPanel : panels * gemm::kPanel;
+    source = from + group * conv.channels * conv.source_strides[3];
+    weights = packed + (group * conv.panels + panel) * panel_stride;
+    sums = reinterpret_cast<T*>(scratch + parts.sums);
+    out = static_cast<T*>(destination.output.data);
+    if (straight > 0) out += pixel * destination.row_stride() + column;
+  }
+};
+
+/* Taps [k0, k0 + depth) of the block, whose left operand is `left`. */
+template <typename T, bool SCATTERED>
+static inline void multiply_taps(const Convolution& conv, const ConvolutionBlock<T>& block, const gemm::Left<T>& left,
+                                 int64_t k0, int64_t depth) {
+  constexpr int64_t lanes = kLanes<T>;
+  const auto multiply = SCATTERED ? gemm::multiply_scattered<T> : gemm::multiply_columns<T>;
+  const Destination& destination = conv.destination;
+  const bool last = k0 + depth == conv.depth;
+  const int64_t ahead =
+      last ? block.panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (block.panels - 1) * block.panel_stride;
+  gemm::Right<T> right = {block.weights + k0 * gemm::kPanel, gemm::kPanel, block.panel_stride, ahead};
+  if (block.straight > 0) {
+    multiply(block.rows, block.straight, depth, left, right, block.out, destination.row_stride(),
+             {k0 > 0, last ? destination.finish : nullptr, block.pixel, block.column});
+  }
+  if (block.buffered > 0) {
+    right.data += block.straight / gemm::kPanel * block.panel_stride + block.straight % gemm::kPanel;
+    multiply(block.rows, ceildiv(block.buffered, lanes) * lanes, depth, left, right, block.sums, block.sums_stride,
+             {k0 > 0, nullptr, 0, 0});
+  }
+}
+
+/* Multiplies windows where they are: their taps are runs of memory, several at a time if they are short. */
+template <typename T>
+static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& block, int64_t* offsets) {
+  const int64_t* strides = conv.source_strides;
+  const T** rows = reinterpret_cast<const T**>(offsets);
+  int64_t* runs = offsets + block.rows;
+  const int64_t across = conv.merged ? 1 : conv.horizontal.taps;
+  const int64_t count = conv.vertical.taps * across;
+  const int64_t length = conv.depth / count;
+  Pixel at(conv, block.pixel);
+  for (int64_t r = 0; r < block.rows; ++r, at.next(conv)) {
+    rows[r] = block.source + at.image * strides[0] + conv.vertical.at(at.row, 0) * strides[1] +
+              conv.horizontal.at(at.column, 0) * strides[2];
+  }
+  const int64_t pieces = ceildiv(length, gemm::kDepth);                          // of a run
+  const int64_t together = maximum_of(1, gemm::kDepth / maximum_of(1, length));  // runs
+  gemm::Left<T> left = {nullptr, 0, false, rows, runs, 0, 0};
+  for (int64_t run = 0; run < count; run += left.run_count) {
+    left.run_count = minimum_of(together, count - run);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = gemm::part_begin(length, pieces, piece);
+      left.run_length = gemm::part_begin(length, pieces, piece + 1) - begin;
+      for (int64_t i = 0; i < left.run_count; ++i) {
+        const int64_t y = (run + i) / across, x = (run + i) % across;
+        runs[i] = y * conv.vertical.tap_step * strides[1] + x * conv.horizontal.tap_step * strides[2] + begin;
+      }
+      multiply_taps<T, true>(conv, block, left, run * length + begin, left.run_count * left.run_length);
+    }
+  }
+}
+
+/* Multiplies windows that are copied together first. */
+template <typename T>
+static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>& block, T* gathered,
+                              int64_t* offsets) {
+  const int64_t parts = maximum_of(1, ceildiv(conv.depth, gemm::kDepth));
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t k0 = gemm::part_begin(conv.depth, parts, part);
+    const int64_t depth = gemm::part_begin(conv.depth, parts, part + 1) - k0;
+    gemm::Left<T> left = {gathered, depth, false};
+    if (conv.plain) {
+      left = {block.source + block.pixel * conv.plain_stride + k0, conv.plain_stride, false};
+    } else if (depth > 0 && conv.source_strides[3] == 1) {
+      gather_rows(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
+    } else if (depth > 0) {
+      gather_packed(conv, block.source, block.pixel, block.rows, k0, depth, offsets, gathered);
+      left = {gathered, 0, true};
+    }
+    multiply_taps<T, false>(conv, block, left, k0, depth);
+  }
+}
+
+/* One task. `source` is the data of the source view. */
 template <typename T>
 static void convolve_block(const Convolution& conv, const ConvolutionScratch& parts, const T* source, const T* weights,
                            int64_t task, char* scratch, uint32_t* faults) {
-  const int64_t block = task % conv.pixel_blocks;
-  const int64_t rest = task / conv.pixel_blocks;
-  const int64_t panel_group = rest % conv.panel_groups;
-  const int64_t group = rest / conv.panel_groups;
-  const int64_t pixel = gemm::part_begin(conv.pixels, conv.pixel_blocks, block);
-  const int64_t rows = gemm::part_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
-  const int64_t panel = gemm::part_begin(conv.panels, conv.panel_groups, panel_group);
-  const int64_t panels = gemm::part_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
-  const int64_t column = group * conv.columns + panel * gemm::kPanel;
-  const int64_t columns = minimum_of(panels * gemm::kPanel, conv.columns - panel * gemm::kPanel);
-  const int64_t panel_stride = conv.depth * gemm::kPanel;
-  constexpr int64_t lanes = kLanes<T>;
-  const Destination& destination = conv.destination;
-  const int64_t straight = destination.straight ? columns / lanes * lanes : 0;
-  const int64_t buffered = columns - straight;
-  const int64_t sums_stride = destination.straight ? gemm::kPanel : panels * gemm::kPanel;
-  T* gathered = reinterpret_cast<T*>(scratch);
-  T* sums = reinterpret_cast<T*>(scratch + parts.sums);
-  T* out = static_cast<T*>(destination.output.data);
-  if (straight > 0) out += pixel * destination.row_stride() + column;
-  source += group * conv.channels * conv.source_strides[3];
-  weights += (group * conv.panels + panel) * panel_stride;
-
-  const int64_t parts_of_k = maximum_of(1, ceildiv(conv.depth, gemm::kDepth));
-  for (int64_t part = 0; part < parts_of_k; ++part) {
-    const int64_t k0 = gemm::part_begin(conv.depth, parts_of_k, part);
-    const int64_t depth = gemm::part_begin(conv.depth, parts_of_k, part + 1) - k0;
-    gemm::Left<T> left = {gathered, depth, false};
-    if (conv.plain) {
-      left = {source + pixel * conv.plain_stride + k0, conv.plain_stride, false};
-    } else if (depth > 0 && conv.source_strides[3] == 1) {
-      gather_rows(conv, source, pixel, rows, k0, depth, gathered);
-    } else if (depth > 0) {
-      gather_packed(conv, source, pixel, rows, k0, depth, reinterpret_cast<int64_t*>(scratch + parts.offsets),
-                    gathered);
-      left = {gathered, 0, true};
-    }
-    const bool last = part + 1 == parts_of_k;
-    const int64_t ahead = last ? panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (panels - 1) * panel_stride;
-    gemm::Right<T> right = {weights + k0 * gemm::kPanel, gemm::kPanel, panel_stride, ahead};
-    if (straight > 0) {
-      gemm::multiply_columns(rows, straight, depth, left, right, out, destination.row_stride(),
-                             {k0 > 0, last ? destination.finish : nullptr, pixel, column});
-    }
-    if (buffered > 0) {
-      right.data += straight / gemm::kPanel * panel_stride + straight % gemm::kPanel;
-      gemm::multiply_columns(rows, ceildiv(buffered, lanes) * lanes, depth, left, right, sums, sums_stride,
-                             {k0 > 0, nullptr, 0, 0});
-    }
+  const ConvolutionBlock<T> block(conv, parts, source, weights, task, scratch);
+  int64_t* offsets = reinterpret_cast<int64_t*>(scratch + parts.offsets);
+  if (conv.direct && !conv.plain && conv.depth > 0) {
+    multiply_direct(conv, block, offsets);
+  } else {
+    multiply_gathered(conv, block, reinterpret_cast<T*>(scratch), offsets);
   }
-  if (buffered == 0) return;
-  destination_write_flat(destination, sums, sums_stride, pixel, rows, column + straight, buffered,
-                         scratch + parts.epilogue, faults);
+  if (block.buffered == 0) return;
+  destination_write_flat(conv.destination, block.sums, block.sums_stride, block.pixel, block.rows,
+                         block.column + block.straight, block.buffered, scratch + parts.epilogue, faults);
 }
 
 /* Packs panel `index` of [groups][panels] from w[KH,KW,C/groups,O]. Its columns are the output channels, or with

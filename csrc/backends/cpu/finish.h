@@ -8,6 +8,7 @@
 
 #include "kernels/simd.h"
 #include "pyflow/backend.h"
+#include "pyflow/loops.h"
 
 namespace pf {
 namespace PF_ISA {
@@ -30,10 +31,17 @@ struct Finish {
   FinishStep steps[kMaxFinishSteps];
 };
 
+/* The instructions of a program, also where a compiled loop stands for them; nullptr if it hides them. */
+static inline const pf_instr* instructions_of(const pf_program& program) {
+  const pf_instr* instrs = program.instrs;
+  if (program.ninstrs == 0 || strcmp(instrs[0].op, "loop") != 0) return instrs;
+  return reinterpret_cast<const pf_loops*>(instrs)->instrs;
+}
+
 /* The float32 constant that register `reg` holds; false if it holds none. */
 static inline bool finish_constant(const pf_program& program, int32_t reg, float* value) {
   if (reg < program.ninputs) return false;
-  const pf_instr& instr = program.instrs[reg - program.ninputs];
+  const pf_instr& instr = instructions_of(program)[reg - program.ninputs];
   if (strcmp(instr.op, "const") != 0 || instr.dtype != PF_DTYPE_float32) return false;
   memcpy(value, &instr.imm, sizeof(float));
   return *value == *value;
@@ -47,8 +55,10 @@ static inline Finish finish_of(const pf_program& program) {
   for (int32_t i = 0; i < program.ninputs; ++i) {
     if (program.register_dtypes[i] != PF_DTYPE_float32) return none;
   }
+  const pf_instr* instrs = instructions_of(program);
+  if (instrs == nullptr && program.ninstrs > 0) return none;
   for (int32_t i = 0; i < program.ninstrs; ++i) {
-    const pf_instr& instr = program.instrs[i];
+    const pf_instr& instr = instrs[i];
     if (strcmp(instr.op, "const") == 0) continue;
     if (finish.count == kMaxFinishSteps || instr.dtype != PF_DTYPE_float32) return none;
     FinishStep& step = finish.steps[finish.count++];

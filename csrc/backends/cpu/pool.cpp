@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "backends/cpu/kernels.h"
+#include "kernels/simd.h"
 #include "kernels/view.h"
 
 namespace pf {
@@ -89,8 +90,9 @@ struct MaxOf {
   static T start() {
     return lowest<T>();
   }
-  template <typename T>
-  static T combine(T best, T value) {
+  /* Of numbers, or of vectors of them. */
+  template <typename V>
+  static V combine(V best, V value) {
     return (value > best) | (value != value) ? value : best;
   }
 };
@@ -100,8 +102,8 @@ struct SumOf {
   static T start() {
     return T(0);
   }
-  template <typename T>
-  static T combine(T sum, T value) {
+  template <typename V>
+  static V combine(V sum, V value) {
     return sum + value;
   }
 };
@@ -118,6 +120,28 @@ inline void for_taps(const Pool& pool, const Window2d& window, const int64_t* st
   }
 }
 
+/* COUNT vectors of channels of one window at a time, for as long as they fit. Returns the channels done. */
+template <typename T, typename Op, bool MEAN, int COUNT>
+int64_t pool_vectors(const Pool& pool, const Window2d& window, const int64_t* strides, const T* source, int64_t begin,
+                     T* to) {
+  constexpr int64_t lanes = kLanes<T>;
+  for (; begin + COUNT * lanes <= pool.channels; begin += COUNT * lanes) {
+    Vector<T> value[COUNT];
+    for (int i = 0; i < COUNT; ++i) value[i] = broadcast(Op::template start<T>());
+    for_taps(pool, window, strides, [&](int64_t offset) {
+      const T* from = source + offset + begin;
+#pragma GCC unroll 8
+      for (int i = 0; i < COUNT; ++i) value[i] = Op::combine(value[i], load(from + i * lanes));
+    });
+    if constexpr (MEAN) {
+      const Vector<T> by = broadcast(static_cast<T>(divisor(pool, window)));
+      for (int i = 0; i < COUNT; ++i) value[i] /= by;
+    }
+    for (int i = 0; i < COUNT; ++i) store(to + begin + i * lanes, value[i]);
+  }
+  return begin;
+}
+
 /* One row of outputs. */
 template <typename T, typename Op, bool MEAN>
 void pool_row(const Pool& pool, const pf_call* call, int64_t task) {
@@ -131,7 +155,13 @@ void pool_row(const Pool& pool, const pf_call* call, int64_t task) {
   alignas(64) T value[kChannels];
   for (int64_t column = 0; column < pool.out_width; ++column) {
     const Window2d window(pool, row, column);
-    for (int64_t channel = 0; channel < pool.channels; channel += kChannels) {
+    int64_t channel = 0;
+    if (step == 1 && y.strides[3] == 1) {
+      T* to = target + column * y.strides[2];
+      channel = pool_vectors<T, Op, MEAN, 4>(pool, window, x.strides, source, channel, to);
+      channel = pool_vectors<T, Op, MEAN, 1>(pool, window, x.strides, source, channel, to);
+    }
+    for (; channel < pool.channels; channel += kChannels) {
       const int64_t count = minimum_of(kChannels, pool.channels - channel);
       for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::template start<T>();
       for_taps(pool, window, x.strides, [&](int64_t offset) {

@@ -17,6 +17,7 @@ typedef struct pf_loops {
   pf_loop loops[3]; /* portable, avx2, avx512 */
   double cost;      /* rough nanoseconds per element */
   const char* anchors[3];
+  const pf_instr* instrs; /* what the loop computes, where a kernel may do it itself: in an epilogue; else NULL */
 } pf_loops;
 
 #ifdef __cplusplus

@@ -137,8 +137,7 @@ def _conv2d_packed_infer(
 def _conv2d_packed_ref(
     x: np.ndarray, panels: np.ndarray, *, kernel: tuple[int, ...], channels: int, data_format: str, **geometry: Any
 ) -> np.ndarray:
-    groups = geometry["groups"]
-    weights = from_panels(panels, channels // groups).transpose(1, 0, 2).reshape(*kernel, -1, channels)
+    weights = from_panels(panels, channels // panels.shape[0]).transpose(1, 0, 2).reshape(*kernel, -1, channels)
     return convolve(x.transpose(TO_LAST[data_format]), weights, **geometry).transpose(FROM_LAST[data_format])
 
 
@@ -160,5 +159,8 @@ conv2d_packed = define(
     infer=_conv2d_packed_infer,
     ref=_conv2d_packed_ref,
     lower=_conv2d_packed_lower,
-    doc="conv2d with packed weights of height and width ``kernel`` and ``channels`` output channels.",
+    doc="""conv2d with packed weights of height and width ``kernel`` and ``channels`` output channels.
+
+    Those of a depthwise convolution, with one channel in and out of each group, are packed as those of one group.
+    """,
 )
