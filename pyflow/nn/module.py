@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyflow as pf
 from pyflow.eager.binding import Binding, declared, has_value
 from pyflow.eager.capture import Capture, current
+from pyflow.eager.function import Function
 from pyflow.eager.surroundings import is_plain
 from pyflow.eager.tensor import Hook, Tensor
 from pyflow.errors import DTypeError, NotFoundError, UnimplementedError, message, user_origin
@@ -51,6 +52,12 @@ class Module:
         self = super().__new__(cls)
         self.__dict__.update(training=True, _kinds={}, _before=None, _after=None)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles trace their methods anew."""
+        traced = {name for name, value in self.__dict__.items() if isinstance(value, Function)}
+        own = {name for name in traced if isinstance(getattr(type(self), name, None), Function)}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What a call gives; for subclasses to define."""

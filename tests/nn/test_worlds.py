@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -276,6 +277,10 @@ def test_a_method_is_traced_for_each_instance() -> None:
         module = Scaled(float(value))
         assert module.twice(x).tolist() == [2 * value, 4 * value]
         assert module.twice.traces == 1
+        other = copy.deepcopy(module)
+        nn.init.constant_(other.factor, 7.0)
+        assert other.twice(x).tolist() == [14, 28]
+        assert module.twice(x).tolist() == [2 * value, 4 * value]
 
 
 def test_values_of_another_graph_and_a_leaked_one_are_refused() -> None:
