@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +25,10 @@ Build = Callable[..., Path]
 
 
 def config(*options: str) -> list[str]:
+    """Asked from a folder that has no pyflow of its own."""
     command = [sys.executable, "-m", "pyflow", "config", *options]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tempfile.gettempdir())
+    return done.stdout.split()
 
 
 @pytest.fixture(scope="module")
