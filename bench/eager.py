@@ -1,5 +1,5 @@
-"""Eager calls beside PyTorch's and NumPy's, one thread, each contender in a process of its own: microseconds per call,
-the best of several rounds.
+"""Eager calls beside PyTorch's and NumPy's, one thread, each contender in a process of its own, taking turns:
+microseconds of CPU time per call, the median of the rounds, and pyflow's part of PyTorch's.
 
     python bench/eager.py [--rounds N] [contender ...]
 """
@@ -7,15 +7,13 @@ the best of several rounds.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from turns import Contender, interleaved, serve
 
 CONTENDERS = ("pyflow", "torch", "numpy")
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYFLOW_THREADS")}
@@ -122,19 +120,17 @@ def numpy_tasks() -> Mapping[str, Callable[[], Any]]:
     }
 
 
-def microseconds(task: Callable[[], Any], rounds: int) -> float:
+def microseconds(task: Callable[[], Any], least: float = 0.02) -> float:
+    """CPU time of this thread per call, the mean of as many as fill ``least`` seconds; the first three do not count."""
     for _ in range(3):
         task()
-    started = time.perf_counter()
+    started = time.thread_time()
     task()
-    turns = max(1, int(0.02 / max(time.perf_counter() - started, 1e-7)))
-    best = float("inf")
-    for _ in range(rounds):
-        started = time.perf_counter()
-        for _ in range(turns):
-            task()
-        best = min(best, (time.perf_counter() - started) / turns)
-    return best * 1e6
+    turns = max(1, int(least / max(time.thread_time() - started, 1e-7)))
+    started = time.thread_time()
+    for _ in range(turns):
+        task()
+    return (time.thread_time() - started) / turns * 1e6
 
 
 def main() -> None:
@@ -145,17 +141,22 @@ def main() -> None:
     given = parser.parse_args()
     if given.one:
         tasks = {"pyflow": pyflow_tasks, "torch": torch_tasks, "numpy": numpy_tasks}[given.one]()
-        print(json.dumps({name: microseconds(task, given.rounds) for name, task in tasks.items()}))
+        serve(list(tasks), lambda name: microseconds(tasks[name]))
         return
-    results = {}
-    for name in given.contenders:
-        command = [sys.executable, __file__, "--one", name, "--rounds", str(given.rounds)]
-        made = subprocess.run(command, env={**os.environ, **ONE_THREAD}, check=True, stdout=subprocess.PIPE, text=True)
-        results[name] = json.loads(made.stdout)
-    print(f"{'us per call':<22}" + "".join(f"{name:>12}" for name in results))
-    for task in next(iter(results.values())):
-        row = [results[name].get(task) for name in results]
-        print(f"{task:<22}" + "".join(f"{'':>12}" if us is None else f"{us:12.2f}" for us in row))
+    contenders = {name: Contender([__file__, "--one", name], ONE_THREAD) for name in given.contenders}
+    print(f"{'us per call':<22}" + "".join(f"{name:>12}" for name in contenders) + f"{'of torch':>12}")
+    torch_of: dict[str, float] = {}
+    for task in dict.fromkeys(task for contender in contenders.values() for task in contender.about):
+        having = {name: each for name, each in contenders.items() if task in each.about}
+        times = interleaved(having, given.rounds, task)
+        medians = {name: statistics.median(each) for name, each in times.items()}
+        torch_of |= {task: medians["torch"]} if "torch" in medians else {}
+        eager = torch_of.get(task.partition(",")[0])  # pf.function is compared with the eager step
+        shown = "".join(f"{medians[name]:12.2f}" if name in medians else f"{'':>12}" for name in contenders)
+        ratio = f"{medians['pyflow'] / eager:12.2f}" if eager and "pyflow" in medians else ""
+        print(f"{task:<22}{shown}{ratio}", flush=True)
+    for contender in contenders.values():
+        contender.close()
 
 
 if __name__ == "__main__":

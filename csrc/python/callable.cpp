@@ -1,6 +1,7 @@
 #include "python/callable.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/dtype.h"
 #include "python/arrays.h"
@@ -278,6 +279,20 @@ void Callable::check_overlaps(const Lent& lent, const Arrays& arrays, const Boun
       check(instance_->buffers()[buffer], bound.binding.buffer_bytes(buffer), text("a ", kind_name(fixed.kind)));
     }
   }
+}
+
+bool Callable::stands_alone() const {
+  const Model& model = instance_->model();
+  const EntryInfo& info = model.entry(entry_);
+  if (!entry().reads.empty() || !entry().commits.empty() || !entry().prepares.empty() || !info.root.late.empty()) {
+    return false;
+  }
+  for (uint32_t body : info.root.bodies) {
+    for (const Item& item : model.body(body).items) {
+      if (item.backend && strcmp(item.backend->name, "cpu") != 0) return false;
+    }
+  }
+  return true;
 }
 
 py::dict Callable::stats() const {

@@ -53,6 +53,15 @@ class Callable {
   // The results, a new tuple; nullptr with a Python error set. Needs the GIL.
   PyObject* call(PyObject* const* arguments, size_t count, const CallOptions* options);
 
+  // For those who run the entry themselves. May they, without the State's lock and another's code?
+  bool stands_alone() const;
+  std::unique_ptr<Context> new_context() const { return std::make_unique<Context>(instance_, entry_); }
+  const Entry& entry() const { return instance_->model().plan().entries[entry_]; }
+  const std::vector<uint8_t>& direct() const { return instance_->model().entry(entry_).direct; }
+  PyObject* input_dtype(size_t index) const { return input_dtypes_[index]; }
+  const pf_executor* executor() const { return threads_->executor(); }
+  double release_above() const { return release_above_; }
+
   pybind11::dict stats() const;
   pybind11::dict memory_plan(const pybind11::sequence& dims);
 
@@ -64,7 +73,6 @@ class Callable {
   class Loan;
   class Arrays;
 
-  const Entry& entry() const { return instance_->model().plan().entries[entry_]; }
   PyObject* checked_call(PyObject* const* arguments, size_t count, const CallOptions* options);
   PyObject* run_bound(Lent& lent, BoundEntry& bound, Arrays& arrays, const CallOptions* options);
   bool run_once(Lent& lent, BoundEntry& bound, Arrays& arrays, const CallOptions* options, bool* interrupted);
@@ -83,6 +91,9 @@ class Callable {
   std::vector<std::unique_ptr<Lent>> free_;
   std::atomic<uint64_t> runs_{0}, binds_{0};
 };
+
+// The callable that a Python object is, nullptr if it is none.
+Callable* as_callable(PyObject* object);
 
 // Adds the type to the module.
 void bind_callable(pybind11::module_& module);

@@ -173,11 +173,18 @@ PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(kDoc)},
 PyType_Spec spec = {"pyflow._core.Callable", sizeof(Object), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, slots};
 
+PyTypeObject* the_type = nullptr;
+
 }  // namespace
+
+Callable* as_callable(PyObject* object) {
+  return Py_TYPE(object) == the_type ? &callable_of(object) : nullptr;
+}
 
 void bind_callable(py::module_& module) {
   const auto type = py::reinterpret_steal<py::object>(PyType_FromSpec(&spec));
   if (!type) throw py::error_already_set();
+  the_type = reinterpret_cast<PyTypeObject*>(type.ptr());
   module.attr("Callable") = type;
 }
 

@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 
 #include "python/callable.h"
+#include "python/eager.h"
 #include "python/errors.h"
 #include "python/interrupt.h"
 
@@ -15,4 +16,11 @@ PYBIND11_MODULE(_core, module) {
   pf::bind_core(module);
   pf::bind_callable(module);
   pf::bind_kernels(module);
+  pybind11::module_ eager = module.def_submodule("eager", "Tensors, entries, records: see pyflow/eager.");
+  pf::eager::bind_tensor(eager);
+  pf::eager::bind_operators(eager);
+  pf::eager::bind_entry(eager);
+  pf::eager::bind_lookup(eager);
+  pf::eager::bind_tape(eager);
+  pf::eager::bind_backward(eager);
 }

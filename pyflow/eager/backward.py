@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -11,66 +10,13 @@ from typing import Any
 import numpy as np
 
 from pyflow.eager.capture import Capture, current
-from pyflow.eager.tape import Edge, Record, _Setting, enable_grad, mode
-from pyflow.eager.tensor import Tensor, tensor
+from pyflow.eager.tape import _Setting, enable_grad, failed, mode
+from pyflow.eager.tensor import Tensor, is_window, tensor
 from pyflow.errors import DTypeError, FailedPreconditionError, InvalidArgumentError, message, user_origin
 from pyflow.gradients import gradients
 from pyflow.graph import Value
 from pyflow.opdef import call
-
-
-class _Walk:
-    """One backward. Gradients of leaves are in ``leaves``, those of ``wanted`` that are no leaves in ``found``."""
-
-    def __init__(self, retain: bool, wanted: Sequence[Tensor] = ()) -> None:
-        self._retain = retain
-        self.leaves: dict[int, tuple[Tensor, Tensor]] = {}
-        self.found: dict[tuple[int, int], Tensor] = {}
-        self._ends = {(id(t._record), t._index) for t in wanted if t._record is not None}
-        self._flowing: dict[Record, list[Tensor | None]] = {}
-        self._pending: list[tuple[int, Record]] = []
-
-    def arrive(self, edge: Edge, gradient: Tensor) -> None:
-        """``gradient`` flows along ``edge``: it is added to what has come there."""
-        if edge.leaf is not None:
-            known = self.leaves.get(id(edge.leaf))
-            total = gradient if known is None else call("add", known[1], gradient)
-            self.leaves[id(edge.leaf)] = (edge.leaf, total)
-        record = edge.record
-        if record is None:
-            return
-        slots = self._flowing.get(record)
-        if slots is None:
-            slots = self._flowing[record] = [None] * len(record.types)
-            heapq.heappush(self._pending, (-record.number, record))
-        before = slots[edge.index]
-        slots[edge.index] = gradient if before is None else call("add", before, gradient)
-
-    def run(self) -> None:
-        while self._pending:
-            record = heapq.heappop(self._pending)[1]
-            if record.edges is None:
-                what = "backward was run through this call before, and what its gradient reads is gone"
-                raise record.failure(what, "pass retain_graph=True to the first backward")
-            arrived = self._hooked(record, self._flowing.pop(record))
-            parts = record.derivative.vjp(record, arrived)
-            if mode.anomaly:
-                _check_finite(record, parts)
-            for edge, part in zip(record.edges, parts, strict=True):
-                if part is not None and edge.flows:
-                    self.arrive(edge, part)
-            if not self._retain:
-                record.release()
-
-    def _hooked(self, record: Record, arrived: list[Tensor | None]) -> list[Tensor | None]:
-        for index, gradient in enumerate(arrived):
-            if gradient is None:
-                continue
-            if record.hooks is not None:
-                gradient = arrived[index] = run_hooks(record.hooks.get(index, ()), gradient)
-            if (id(record), index) in self._ends:
-                self.found[id(record), index] = gradient
-        return arrived
+from pyflow.runtime.eager import native
 
 
 def run_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], gradient: Tensor) -> Tensor:
@@ -81,12 +27,11 @@ def run_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], gradient: Tens
     return gradient
 
 
-def _check_finite(record: Record, parts: Sequence[Tensor | None]) -> None:
+def _check_finite(record: Any, parts: Sequence[Tensor | None]) -> None:
     for index, part in enumerate(parts):
         if part is not None and part.dtype.is_inexact and np.isnan(part.numpy().astype(np.complex128)).any():
-            raise record.failure(
-                f"the gradient by input {index}, {record.given[index]}, has a NaN", "look at the values it is made of"
-            )
+            what = f"the gradient by input {index}, {record.given[index].type}, has a NaN"
+            raise failed(record, what, "look at the values it is made of")
 
 
 def _seed(op: str, value: Tensor, gradient: Any) -> Tensor:
@@ -108,29 +53,27 @@ def _seed(op: str, value: Tensor, gradient: Any) -> Tensor:
 
 def _walked(
     op: str, outputs: Sequence[Any], gradients: Sequence[Any], retain: bool, create: bool, wanted: Sequence[Tensor] = ()
-) -> _Walk:
-    walk = _Walk(retain or create, wanted)
-    with _Setting(recording=create):
-        for value, gradient in zip(outputs, gradients, strict=True):
-            seed = _seed(op, value, gradient)
-            if value._record is None and any(value is each for each in wanted):
-                walk.leaves[id(value)] = (value, seed)
-            else:
-                walk.arrive(Edge(value), seed)
-        walk.run()
-    return walk
+) -> tuple[list[tuple[Tensor, Tensor]], dict[tuple[int, int], Tensor]]:
+    """What arrives at leaves, and, by record and output, at those of ``wanted`` that are none."""
+    before = mode.recording
+    mode.recording = create
+    try:
+        seeds = [_seed(op, value, gradient) for value, gradient in zip(outputs, gradients, strict=True)]
+        return native.walk(outputs, seeds, retain or create, wanted, _check_finite)  # type: ignore[no-any-return]
+    finally:
+        mode.recording = before
 
 
 def backward(value: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Adds the gradient of ``value`` to ``.grad`` of every leaf that it depends on."""
-    walk = _walked("backward", [value], [gradient], retain_graph, create_graph)
+    leaves, _ = _walked("backward", [value], [gradient], retain_graph, create_graph)
     given: set[int] = {id(gradient)}
-    for leaf, arrived in walk.leaves.values():
+    for leaf, arrived in leaves:
         found = run_hooks(leaf._hooks or (), arrived)
         if leaf._grad is not None:
             with _Setting(recording=create_graph):
                 found = call("add", leaf._grad, found)
-        elif id(found) in given or found._array.base is not None:
+        elif id(found) in given or is_window(found._array):
             found = Tensor._of(found._array.copy(), found._dtype) if not create_graph else found
         given.add(id(found))
         leaf._grad = found
@@ -156,11 +99,9 @@ def grad_of(
             shown = x.type if isinstance(x, Tensor) else repr(x)
             what = f"expected tensors that require a gradient, got {shown}"
             raise InvalidArgumentError(message("grad_of", what, user_origin(), "set x.requires_grad before the calls"))
-    walk = _walked("grad_of", ys, given, retain_graph, create_graph, xs)
-    found = [
-        walk.leaves.get(id(x), (x, None))[1] if x._record is None else walk.found.get((id(x._record), x._index))
-        for x in xs
-    ]
+    leaves, between = _walked("grad_of", ys, given, retain_graph, create_graph, xs)
+    arrived = {id(leaf): gradient for leaf, gradient in leaves}
+    found = [arrived.get(id(x)) if x._record is None else between.get((id(x._record), x._index)) for x in xs]
     pairs = zip(xs, found, strict=True)
     return [run_hooks(x._hooks or (), g) if g is not None and x._record is None else g for x, g in pairs]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -154,20 +153,9 @@ def check_written(graph: Graph, tensor: Tensor, value: Value) -> None:
         raise InvalidArgumentError(message("assign", what, user_origin(), "return the value, and assign it outside"))
 
 
-OPEN: list[Capture] = []
-"""Of all threads; empty most of the time, which is quick to see."""
-
-
-class _Own(threading.local):
-    capture: Capture | None = None
-
-
-_own = _Own()
-
-
 def current() -> Capture | None:
     """That of the function which this thread is tracing."""
-    return _own.capture if OPEN else None
+    return mode.capture  # type: ignore[no-any-return]
 
 
 class opened:
@@ -178,11 +166,7 @@ class opened:
         self._before: Capture | None = None
 
     def __enter__(self) -> None:
-        self._before, _own.capture = _own.capture, self._capture
-        if self._capture is not None:
-            OPEN.append(self._capture)
+        self._before, mode.capture = mode.capture, self._capture
 
     def __exit__(self, *error: object) -> None:
-        _own.capture = self._before
-        if self._capture is not None:
-            OPEN.remove(self._capture)
+        mode.capture = self._before

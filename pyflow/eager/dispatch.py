@@ -66,7 +66,7 @@ def invoked(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[s
         entry, is_general = _find(function, args, kwargs, key, exact, operands)
         serves = entry if is_general else None
     try:
-        return entry(operands), serves
+        return entry.call(operands), serves
     except PyflowError as error:
         raise explained(error, function, args, kwargs, operands) from None
 

@@ -64,14 +64,18 @@ class Traced:
     def __call__(self, operands: Sequence[Tensor]) -> Any:
         for number in self.changed:
             check_writable("assign", operands[number])
-        made = self.entry([*operands, *self.captured, *[tensor._grad for tensor in self.started]])  # type: ignore[list-item]
-        results = len(made) - len(self.changed) - len(self.written) - sum(there for _, there in self.left)
+        given: list[Any] = [*operands, *self.captured, *[tensor._grad for tensor in self.started]]
+        targets = [*[operands[number] for number in self.changed], *self.written]
+        made = self.entry.call_onto(given, targets)
+        results = len(made) - len(targets) - sum(there for _, there in self.left)
         rest = iter(made[results:])
-        for tensor in (*[operands[number] for number in self.changed], *self.written):
-            np.copyto(tensor._array, next(rest)._array)
-            tensor._version.count += 1
         for tensor, there in self.left:
             tensor._grad = next(rest).detach() if there else None
+        for tensor in targets:
+            array = next(rest)._array
+            if array is not tensor._array:
+                np.copyto(tensor._array, array)
+            tensor._version.count += 1
         return self.build(made[:results])
 
     def __str__(self) -> str:
@@ -231,8 +235,8 @@ class Function:
         written = list(capture.written.values())
         left = list(capture.left.values())
         started = list(capture.started.values())
-        made = [*outputs, *capture.changed.values(), *[value for _, value in written]]
-        made += [value for _, value in left if value is not None]
+        made = [*outputs, *[value for _, value in left if value is not None]]
+        made += [*capture.changed.values(), *[value for _, value in written]]
         inputs = [*given, *capture.inputs, *[value for _, value in started]]
         entry = Entry(self.__name__, graph, inputs, made, tuple, nodes)
         key, types, shapes, reason = about

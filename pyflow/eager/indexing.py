@@ -12,7 +12,7 @@ from pyflow.apply import is_operand
 from pyflow.dtypes import DType
 from pyflow.eager.capture import current
 from pyflow.eager.tape import Record
-from pyflow.eager.tensor import Tensor, attach, needs_record, tensor
+from pyflow.eager.tensor import Tensor, attach, is_window, needs_record, tensor
 from pyflow.errors import (
     DTypeError,
     FailedPreconditionError,
@@ -93,9 +93,9 @@ class _Get:
     def __init__(self, is_window: bool) -> None:
         self.is_window = is_window
 
-    def vjp(self, record: Record, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    def vjp(self, record: Any, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         assert arrived[0] is not None
-        return [_put(arrived[0], np.shape(record.given[0].array), record.extra)]
+        return [_put(arrived[0], record.given[0].shape, record.extra)]
 
 
 class _Put:
@@ -104,7 +104,7 @@ class _Put:
     name = "putitem"
     is_window = False
 
-    def vjp(self, record: Record, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    def vjp(self, record: Any, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         assert arrived[0] is not None
         return [getitem(arrived[0], record.extra)]
 
@@ -115,7 +115,7 @@ class _Set:
     name = "setitem"
     is_window = False
 
-    def vjp(self, record: Record, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    def vjp(self, record: Any, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         gradient = arrived[0]
         assert gradient is not None
         kept = np.ones(gradient.shape, np.bool_)
@@ -123,7 +123,7 @@ class _Set:
         mask = Tensor._of(kept, dtypes.bool_)
         parts: list[Tensor | None] = [call("where", mask, gradient, 0)]
         if len(record.given) > 1:
-            shape = np.shape(record.given[1].array)
+            shape = record.given[1].shape
             parts.append(call("sum_to", getitem(gradient, record.extra), shape))
         return parts
 
@@ -185,7 +185,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     new = _as_written("setitem", value, x._dtype)
     before = _as_leaf_of_record(x)
     recorded = needs_record((x, new))
-    if recorded and x._record is None and x._array.base is not None and not x._array.flags.owndata:
+    if recorded and x._record is None and is_window(x._array):
         what = f"{x.type} is a window on another tensor: it cannot take a value that a gradient flows through"
         raise FailedPreconditionError(message("setitem", what, user_origin(), "assign to the tensor itself"))
     try:
@@ -220,7 +220,7 @@ class _Become:
     name = "assign"
     is_window = False
 
-    def vjp(self, record: Record, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    def vjp(self, record: Any, arrived: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         return [arrived[0]]
 
 

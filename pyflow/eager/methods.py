@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from pyflow import dtypes
-from pyflow.eager import indexing, quick
+from pyflow.eager import indexing
 from pyflow.eager.backward import backward_of_value
 from pyflow.eager.capture import current
 from pyflow.eager.tensor import Tensor
 from pyflow.errors import DTypeError, message, user_origin
 from pyflow.graph import Value
 from pyflow.operators import Operators
+from pyflow.runtime.eager import native
+
+_NATIVE: Any = native.TensorBase
 
 SAME = (
     "abs all any argmax argmin argsort ceil clip conj cos cumprod cumsum diagonal dot exp expand_dims flip floor log "
@@ -21,24 +24,6 @@ SAME = (
     "sort sqrt square squeeze std sum swapaxes take tanh trace unsqueeze var"
 )
 """Methods that are the op function of their name, the tensor its first argument."""
-
-OPERATORS = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "floordiv": "floor_divide",
-    "mod": "mod",
-    "matmul": "matmul",
-    "eq": "equal",
-    "ne": "not_equal",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-}
-"""Operators of two operands that find their entry at once; the rest go the way of all calls."""
-REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul")
 
 IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
     "__iadd__": operator.add,
@@ -59,7 +44,24 @@ IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
     "mul_": operator.mul,
     "div_": operator.truediv,
 }
-"""Changes in place by the operator behind them."""
+"""Changes in place by the operator behind them. Those of arithmetic are native for tensors."""
+
+NAMED: dict[str, Callable[[Any, Any], Any]] = {
+    "add_": operator.iadd,
+    "sub_": operator.isub,
+    "mul_": operator.imul,
+    "div_": operator.itruediv,
+}
+"""PyTorch's names of native changes in place."""
+
+
+def _named(name: str, change: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        """Changes the tensor itself, which keeps its dtype and shape."""
+        return change(self, other)  # type: ignore[no-any-return]
+
+    method.__name__ = name
+    return method
 
 
 def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +78,7 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_place(name: str, function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def method(self: Tensor, other: Any) -> Tensor:
         return indexing.assign(self, function(indexing.as_it_was(self, other), other))
 
@@ -174,15 +176,13 @@ def install(functions: dict[str, Any]) -> None:
         **{name: _method(name, functions[name]) for name in SAME.split()},
     }
     own: dict[str, Callable[..., Any]] = {
-        "__getitem__": indexing.getitem,
         "__setitem__": indexing.setitem,
         "copy_": indexing.assign,
         "numel": count,
         "fill_": filled,
         "zero_": zeroed,
-        **{name: _in_place(name, function) for name, function in IN_PLACE.items()},
-        **{f"__{name}__": quick.operator(op) for name, op in OPERATORS.items()},
-        **{f"__r{name}__": quick.operator(OPERATORS[name], reflected=True) for name in REFLECTED},
+        **{name: _in_place(name, function) for name, function in IN_PLACE.items() if name not in vars(_NATIVE)},
+        **{name: _named(name, change) for name, change in NAMED.items()},
     }
     of_values: dict[str, Callable[..., Any]] = {
         "backward": backward_of_value,

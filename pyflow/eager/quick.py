@@ -1,151 +1,116 @@
-"""The quick way to an entry: by tables of each function and operator, with keys that cost little to make."""
+"""The quick way to an entry: what the native tables of functions and operators ask when they know none."""
 
 from __future__ import annotations
 
 import functools
+import operator
 import types
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pyflow import apply as applying
+from pyflow import dtypes
 from pyflow.dtypes import DType
-from pyflow.eager.capture import OPEN, current
-from pyflow.eager.dispatch import CACHED, explained, handle, has_tensor, invoke, invoked, settled_numbers
-from pyflow.eager.entry import Entry
+from pyflow.eager import indexing
+from pyflow.eager.capture import current
+from pyflow.eager.dispatch import handle, has_tensor, invoked, settled_numbers
+from pyflow.eager.tape import failure
 from pyflow.eager.tensor import Tensor
 from pyflow.eager.tracing import Applied
-from pyflow.errors import PyflowError
+from pyflow.errors import user_origin
 from pyflow.opdef import FUNCTIONS, OPS, call
+from pyflow.runtime.eager import native
 
 
 def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` of graph values, which takes tensors too."""
-    known: dict[Any, Entry] = {}
+    known = native.Lookup()
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        operands: list[Tensor] = []
-        key = _quick_key(args, kwargs, operands)
-        if operands and key is not None and not OPEN:
-            entry = known.get(key)
-            if entry is not None:
-                try:
-                    return entry(operands)
-                except PyflowError as error:
-                    raise explained(error, function, args, kwargs, operands) from None
-        for value in args:
-            if type(value) is Tensor or has_tensor(value):
-                break
-        else:
-            if not kwargs or not any(map(has_tensor, kwargs.values())):
-                return function(*args, **kwargs)
+        made = known.call(args, kwargs)
+        if made is not NotImplemented:
+            return made
+        if not any(map(has_tensor, args)) and not any(map(has_tensor, kwargs.values())):
+            return function(*args, **kwargs)
         capture = current()
         if capture is not None:
             return function(*capture.within(args), **capture.within(kwargs))
-        if operands and key is not None:
-            return _learn(known, key, function, args, kwargs)
-        return invoke(function, args, kwargs)
+        result, entry = invoked(function, args, kwargs)
+        if entry is not None:
+            known.learn(args, kwargs, entry)
+        return result
 
     return wrapper
 
 
-_PLAIN = frozenset({int, str, type(None), DType})
-
-
-def _quick_key(args: Sequence[Any], kwargs: Mapping[str, Any], operands: list[Tensor]) -> Any:
-    """The key of a call of tensors, ints, names and dtypes, quickly; None for others."""
-    key: list[Any] = []
-    for value in args:
-        kind = type(value)
-        if kind is Tensor and value._dtype.kind != "O":
-            operands.append(value)
-            key += (value._dtype, value._array.shape)
-        elif kind in _PLAIN:
-            key.append(value)
-        elif _is_plain(kind, value):
-            key += (kind, value)
-        else:
-            return None
-    for name, value in kwargs.items():
-        kind = type(value)
-        if kind in _PLAIN or _is_plain(kind, value):
-            key += (name, kind, value)
-        else:
-            return None
-    return tuple(key)
-
-
-def _is_plain(kind: type, value: Any) -> bool:
-    """May it be a part of a key as it is? Equal ones mean the same beside their kind."""
-    if kind is tuple:
-        return all([type(entry) is int for entry in value])
-    return kind is bool or (kind is float and value != 0)
-
-
-def _learn(
-    known: dict[Any, Entry], key: Any, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Any:
-    """The call; its entry is found by ``key`` from here on, unless it depends on what operands hold."""
-    result, entry = invoked(function, args, kwargs)
+def _unary(op: str, x: Tensor) -> Any:
+    """An operator of one operand whose entry is not known."""
+    if current() is not None:
+        return call(op, x)
+    result, entry = invoked(Applied.of(OPS[op]), ((x,), {}), {})
     if entry is not None:
-        if len(known) > CACHED:
-            known.clear()
-        known[key] = entry
+        native.learn(op, x, None, entry)
     return result
 
 
-def operator(op: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
-    """Python's operator of two operands that the op stands for."""
-    known: dict[Any, Entry] = {}
-    numbers: dict[Any, tuple[Entry, np.dtype]] = {}
-
-    def method(self: Tensor, other: Any) -> Any:
-        kind = type(other)
-        if OPEN and current() is not None:
-            return call(op, other, self) if reflected else call(op, self, other)
-        if kind is Tensor:
-            if self._dtype.kind == "O" or other._dtype.kind == "O":
-                return call(op, other, self) if reflected else call(op, self, other)
-            key = (self._array.shape, other._array.shape, self._dtype, other._dtype)
-            entry = known.get(key)
-            if entry is None:
-                operands = (other, self) if reflected else (self, other)
-                return _learn(known, key, Applied.of(OPS[op]), (operands, {}), {})
-            return entry((other, self) if reflected else (self, other))
-        if kind is float or kind is int:
-            found = numbers.get((self._dtype, kind, self.shape))
-            if found is not None:
-                try:
-                    number = Tensor._of(np.array(other, found[1]), found[0].inputs[0].dtype)
-                except OverflowError:
-                    return call(op, other, self) if reflected else call(op, self, other)
-                return found[0]((number, self) if reflected else (self, number))
-            return _learn_number(numbers, op, self, other, reflected)
-        return call(op, other, self) if reflected else call(op, self, other)
-
-    return method
-
-
-def _learn_number(numbers: dict[Any, Any], op: str, x: Tensor, number: Any, reflected: bool) -> Any:
-    """The operator on a tensor and a Python number, which is an operand from here on where it takes the tensor's
-    dtype."""
-    given = (number, x) if reflected else (x, number)
-    settled = settled_numbers(OPS[op], given)
-    if settled is given:
-        return call(op, *given)
+def _binary(op: str, x: Any, y: Any) -> Any:
+    """An operator of two operands, one of them a tensor, whose entry is not known."""
+    if current() is not None:
+        return call(op, x, y)
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        result, entry = invoked(Applied.of(OPS[op]), ((x, y), {}), {})
+        if entry is not None:
+            native.learn(op, x, y, entry)
+        return result
+    tensor, number = (x, y) if isinstance(x, Tensor) else (y, x)
+    if type(number) not in (int, float):
+        return call(op, x, y)
+    settled = settled_numbers(OPS[op], (x, y))
+    if not all(isinstance(value, Tensor) for value in settled):
+        return call(op, x, y)
     result, entry = invoked(Applied.of(OPS[op]), (settled, {}), {})
-    if entry is not None and all(value._dtype is x._dtype for value in settled):
-        if len(numbers) > CACHED:
-            numbers.clear()
-        numbers[x._dtype, type(number), x.shape] = (entry, x._dtype.numpy)
+    if entry is not None and all(value._dtype is tensor._dtype for value in settled):
+        native.learn(op, x, y, entry)
     return result
+
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "mod": operator.mod,
+    "floor_divide": operator.floordiv,
+    "pow": operator.pow,
+}
+"""Those that change in place, by their ops."""
+
+
+def _in_place(op: str, x: Tensor, y: Any) -> Tensor:
+    """A change in place that has to be computed first, or whose entry is not known."""
+    return indexing.assign(x, OPERATORS[op](indexing.as_it_was(x, y), y))
+
+
+def _number(dtype: DType, value: Any) -> np.ndarray:
+    return np.array(value, dtype.numpy)
 
 
 def install(names: MutableMapping[str, Any], functions: Sequence[str], namespaces: Sequence[types.ModuleType]) -> None:
     """Op functions take tensors from here on: those of defined ops through the one hook, composed ones as a whole."""
     applying.eager_handler = handle
+    ways = {
+        "binary": _binary,
+        "in_place": _in_place,
+        "unary": _unary,
+        "getitem": indexing.getitem,
+        "origin": user_origin,
+        "failure": failure,
+        "number": _number,
+    }
+    native.setup(Tensor, DType, [dtypes.BY_CODE[code] for code in sorted(dtypes.BY_CODE)], ways)
     for name in functions:
         function = names[name]
         names[name] = _lifted_once(function)

@@ -9,67 +9,57 @@ import numpy as np
 
 from pyflow import dtypes
 from pyflow.dtypes import DType
-from pyflow.eager.tape import Record, Version, mode
+from pyflow.eager.tape import mode
 from pyflow.errors import DTypeError, FailedPreconditionError, InvalidArgumentError, PyflowError, message, user_origin
 from pyflow.objects import as_objects
 from pyflow.opdef import FUNCTIONS, TensorType, call
 from pyflow.operators import Operators
 from pyflow.ops.sources import array_of
+from pyflow.runtime.eager import native
+
+if TYPE_CHECKING:
+
+    class _Base:
+        _array: Any
+        _dtype: DType
+        _requires_grad: bool
+        """It requires a gradient, or is the result of a recorded call."""
+        _version: Any
+        """Of its memory: how often that was changed in place."""
+        _record: Any
+        _index: int
+        _grad: Tensor | None
+        _hooks: list[Callable[[Tensor], Tensor | None]] | None
+        dtype: DType
+        shape: tuple[int, ...]
+
+        @classmethod
+        def _of(cls, array: Any, dtype: DType, version: Any = None) -> Tensor: ...
+        def _take(self, other: Tensor) -> None: ...
+
+else:
+    _Base = native.TensorBase
 
 
-class Tensor(Operators):
+class Tensor(_Base, Operators):
     """An array that ops run on at once. Made by :func:`pyflow.tensor`; has NumPy's operators, indexing and methods.
 
     requires_grad: calls that it goes into are recorded, for :meth:`backward`. grad: where that puts its gradient.
     Tensors that share memory (views, ``detach``, ``from_numpy``) see each other's changes.
     """
 
-    _array: Any
-    _dtype: DType
-    _requires_grad = False
-    """It requires a gradient, or is the result of a recorded call."""
-    _shared: Version | None = None
-    _record: Record | None = None
-    _index = 0
-    _grad: Tensor | None = None
-    _hooks: list[Callable[[Tensor], Tensor | None]] | None = None
-    _is_parameter = False
-    """It was made by ``pf.nn.Parameter``."""
-
-    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
-        self.__dict__.update(tensor(data, dtype, requires_grad).__dict__)
-
     if TYPE_CHECKING:  # the methods of eager/methods.py
 
         def __getattr__(self, name: str) -> Any: ...
 
-    @classmethod
-    def _of(cls, array: Any, dtype: DType, version: Version | None = None) -> Tensor:
-        """A tensor of this memory."""
-        self = cls.__new__(cls)
-        self._array = array
-        self._dtype = dtype
-        if version is not None:
-            self._shared = version
-        return self
+    else:
+        __slots__ = ()
 
-    @property
-    def _version(self) -> Version:
-        if self._shared is None:
-            self._shared = Version()
-        return self._shared
+    _is_parameter = False
+    """It was made by ``pf.nn.Parameter``."""
 
-    @property
-    def dtype(self) -> DType:
-        return self._dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return () if self._dtype is dtypes.variant else self._array.shape  # type: ignore[no-any-return]
-
-    @property
-    def dims(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.shape
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+        self._take(tensor(data, dtype, requires_grad))
 
     @property
     def type(self) -> TensorType:
@@ -257,12 +247,12 @@ class Tensor(Operators):
     @property
     def grad(self) -> Tensor | None:
         """The sum of the gradients of all backward calls since it was set to None."""
-        capture = _capture()
+        capture = mode.capture
         return self._grad if capture is None else capture.gradient_of(self)
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        capture = _capture()
+        capture = mode.capture
         kind: Any = Tensor if capture is None else Operators
         if value is not None and (not isinstance(value, kind) or value.type != self.type):
             shown = value.type if isinstance(value, Operators) else repr(value)
@@ -335,12 +325,6 @@ class Hook:
             self._hooks.remove(self._hook)
 
 
-def _capture() -> Any:
-    from pyflow.eager.capture import current
-
-    return current()
-
-
 def _restored(array: Any, dtype: str, requires_grad: bool, is_parameter: bool = False) -> Tensor:
     made = Tensor._of(array, dtypes.BY_NAME[dtype])
     made._requires_grad = requires_grad
@@ -408,10 +392,10 @@ def needs_record(tensors: Sequence[Tensor]) -> bool:
     return any([each._requires_grad for each in tensors]) and mode.recording
 
 
-def attach(record: Record, outputs: Sequence[Tensor]) -> None:
-    """``outputs`` are what the recorded call gave."""
-    for index, output in enumerate(outputs):
-        if output._dtype.is_inexact:
-            output._requires_grad = True
-            output._record = record
-            output._index = index
+attach = native.attach
+"""attach(record, outputs): the outputs of floating dtypes are what the recorded call gave."""
+
+
+def is_window(array: Any) -> bool:
+    """Is the memory of ``array`` that of another array?"""
+    return isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray)
