@@ -65,7 +65,7 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
   T* c = static_cast<T*>(destination.output.data) + destination_offset(destination, batch.index);
   const int64_t buffered = panels - straight;
 
-  const int64_t parts_of_k = maximum_of(1, ceildiv(plan.k, gemm::kDepth));
+  const int64_t parts_of_k = maximum_of(1, ceildiv(plan.k, kStretch));
   for (int64_t part = 0; part < parts_of_k; ++part) {
     const int64_t k0 = gemm::part_begin(plan.k, parts_of_k, part);
     const int64_t depth = gemm::part_begin(plan.k, parts_of_k, part + 1) - k0;

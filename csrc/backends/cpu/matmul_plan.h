@@ -10,6 +10,12 @@
 namespace pf {
 namespace PF_ISA {
 
+/* A block's rows of a and its panels of b stay in a second-level cache for one stretch of k, so that b, which may come
+ * from memory, is read once for up to kBlockRows rows. A stretch of one panel stays in a first-level cache. */
+constexpr int64_t kBlockRows = 144;
+constexpr int64_t kBlockPanels = 4;
+constexpr int64_t kStretch = 192;
+
 /* Where a block finds its panels of b. */
 enum class Panels {
   kGiven,   // the operand is packed
@@ -51,7 +57,7 @@ static inline int64_t panels_per_task(int64_t rows, int64_t depth) {
 
 static inline void matmul_cut(MatmulPlan* plan, bool packed) {
   const int64_t a_bytes = plan->a_row * static_cast<int64_t>(plan->element);
-  plan->row_blocks = maximum_of(1, ceildiv(plan->m, gemm::kBlockRows));
+  plan->row_blocks = maximum_of(1, ceildiv(plan->m, kBlockRows));
   plan->pack_left = (plan->a_k != 1 && plan->k > 1) ||
                     (gemm::kRows > 6 && plan->m > 6 && plan->n > gemm::kPanel && plan->k > 64 && a_bytes % 4096 == 0);
   if (packed) {
@@ -63,10 +69,10 @@ static inline void matmul_cut(MatmulPlan* plan, bool packed) {
   } else {
     plan->panels_from = Panels::kShared;
   }
-  const int64_t rows = minimum_of(plan->m, gemm::kBlockRows);
+  const int64_t rows = minimum_of(plan->m, kBlockRows);
   int64_t group = panels_per_task(rows, plan->k);
-  if (plan->row_blocks > 1) group = maximum_of(group, gemm::kBlockPanels);
-  group = minimum_of(group, 4 * gemm::kBlockPanels);
+  if (rows > 8) group = maximum_of(group, kBlockPanels);
+  group = minimum_of(group, 8 * kBlockPanels);
   plan->panel_groups = maximum_of(1, ceildiv(plan->panels, group));
 }
 
@@ -145,7 +151,7 @@ struct MatmulScratch {
 
 static inline MatmulScratch matmul_scratch(const MatmulPlan& plan) {
   const auto lines = [&](int64_t elements) { return (static_cast<size_t>(elements) * plan.element + 63) / 64 * 64; };
-  const int64_t depth = minimum_of(plan.k, gemm::kDepth);
+  const int64_t depth = minimum_of(plan.k, kStretch);
   const int64_t rows = plan.block_rows();
   const bool packs = plan.panels_from == Panels::kLocal || plan.panels_from == Panels::kDirect;
   const int64_t sum_panels = plan.destination.direct ? minimum_of(1, plan.n % gemm::kPanel) : plan.group_panels();
