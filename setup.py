@@ -82,6 +82,9 @@ def aot_sources() -> list[Path]:
 SMALL = ["-O2", "-fvect-cost-model=dynamic"]
 LOOPS = "loops"
 """The kernel file that generated programs have in another's place."""
+ABREAST = ["-fschedule-insns", "-fsched-pressure"]
+"""Long chains of operations on several vectors are interleaved; the register tiles of products must not be."""
+OWN_FLAGS = {LOOPS: SMALL, "tile_ops": ABREAST, "softmax": ABREAST}
 
 
 def sanitizers() -> list[str]:
@@ -109,7 +112,7 @@ def units(build: Path, version: str) -> list[Unit]:
     result = []
     for isa, march in isas().items():
         for source in kernel_sources():
-            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *(SMALL if source.stem == LOOPS else []))
+            flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *OWN_FLAGS.get(source.stem, []))
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
     for source in aot_sources():
         result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared)))

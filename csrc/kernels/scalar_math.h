@@ -1,5 +1,6 @@
-// Transcendental functions as branch-free scalar code that a compiler can vectorise. float32 is ours throughout;
-// float64 is ours for exp and log and libm's for the rest. Bounds are in docs/numerics.md and tested.
+// Transcendental functions as branch-free code: templates on V are for one element and for a vector of them, with the
+// same bits. float32 is ours throughout; float64 is ours for exp and log and libm's for the rest. Bounds are in
+// docs/numerics.md and tested.
 #ifndef PYFLOW_KERNELS_SCALAR_MATH_H
 #define PYFLOW_KERNELS_SCALAR_MATH_H
 
@@ -42,17 +43,94 @@ PF_FUNCTION double from_bits(uint64_t bits) {
   return x;
 }
 
+PF_FUNCTION Vector<uint32_t> bits_of(Vector<float> x) {
+  return (Vector<uint32_t>)x;
+}
+PF_FUNCTION Vector<uint64_t> bits_of(Vector<double> x) {
+  return (Vector<uint64_t>)x;
+}
+PF_FUNCTION Vector<float> from_bits(Vector<uint32_t> bits) {
+  return (Vector<float>)bits;
+}
+PF_FUNCTION Vector<double> from_bits(Vector<uint64_t> bits) {
+  return (Vector<double>)bits;
+}
+
+// What V is made of, and unsigned integers of its size.
+template <class V>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  typedef float Element;
+  typedef uint32_t Bits;
+};
+template <>
+struct Lanes<double> {
+  typedef double Element;
+  typedef uint64_t Bits;
+};
+template <>
+struct Lanes<Vector<float>> {
+  typedef float Element;
+  typedef Vector<uint32_t> Bits;
+};
+template <>
+struct Lanes<Vector<double>> {
+  typedef double Element;
+  typedef Vector<uint64_t> Bits;
+};
+template <class V>
+using Element = typename Lanes<V>::Element;
+template <class V>
+using Bits = typename Lanes<V>::Bits;
+
+template <class V>
+PF_FUNCTION V all(Element<V> value) {
+  if constexpr (sizeof(V) == sizeof(value)) {
+    return value;
+  } else {
+    return broadcast(value);
+  }
+}
+
+// NaN stays NaN.
+template <class V>
+PF_FUNCTION V at_most(V x, Element<V> bound) {
+  return lesser(all<V>(bound), x);
+}
+template <class V>
+PF_FUNCTION V at_least(V x, Element<V> bound) {
+  return greater(all<V>(bound), x);
+}
+
+// first x^n + ... + last.
+template <class V, class... Rest>
+PF_FUNCTION V horner(V x, Element<V> first, Rest... rest) {
+  V p = all<V>(first);
+  ((p = multiply_add(p, x, all<V>(rest))), ...);
+  return p;
+}
+
 PF_FUNCTION float absolute(float x) {
   return __builtin_fabsf(x);
 }
 PF_FUNCTION double absolute(double x) {
   return __builtin_fabs(x);
 }
+PF_FUNCTION Vector<float> absolute(Vector<float> x) {
+  return from_bits(bits_of(x) & 0x7fffffffu);
+}
+PF_FUNCTION Vector<double> absolute(Vector<double> x) {
+  return from_bits(bits_of(x) & 0x7fffffffffffffffu);
+}
 PF_FUNCTION float with_sign(float x, float sign) {
   return __builtin_copysignf(x, sign);
 }
 PF_FUNCTION double with_sign(double x, double sign) {
   return __builtin_copysign(x, sign);
+}
+PF_FUNCTION Vector<float> with_sign(Vector<float> x, Vector<float> sign) {
+  return from_bits((bits_of(x) & 0x7fffffffu) | (bits_of(sign) & 0x80000000u));
 }
 PF_FUNCTION float square_root(float x) {
   return __builtin_sqrtf(x);
@@ -66,178 +144,155 @@ constexpr float kRound32 = 12582912.0f;
 constexpr double kRound64 = 6755399441055744.0;
 
 // 2^n for a float32 exponent n in [-126, 127].
-PF_FUNCTION float power_of_two32(uint32_t n) {
+template <class U>
+PF_FUNCTION auto power_of_two32(U n) {
   return from_bits((n + 127u) << 23);
 }
-PF_FUNCTION double power_of_two64(uint64_t n) {
-  return from_bits((n + 1023u) << 52);
+
+// The low bits of a rounded exponent hold twice the bias more than it: halves of it are biased exponents.
+constexpr float kBiasedRound32 = kRound32 + 254.0f;
+constexpr double kBiasedRound64 = kRound64 + 2046.0;
+
+// y * 2^n for |n| <= 252, the result rounded once; `rounded` is n + kBiasedRound32.
+template <class V>
+PF_FUNCTION V scale(V y, V rounded) {
+  constexpr int mantissa = sizeof(Element<V>) == 4 ? 23 : 52;
+  const Bits<V> whole = bits_of(rounded);
+  const Bits<V> half = whole >> 1;
+  return y * from_bits(half << mantissa) * from_bits((whole - half) << mantissa);
 }
 
-// y * 2^n for |n| <= 252, the result rounded once.
-PF_FUNCTION float scale(float y, uint32_t n) {
-  const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(n) >> 1);
-  return y * power_of_two32(half) * power_of_two32(n - half);
-}
-// n counts from a non-negative bias so that no 64-bit arithmetic shift is needed.
-PF_FUNCTION double scale(double y, uint64_t n) {
-  const uint64_t half = ((n + 4096u) >> 1) - 2048u;
-  return y * power_of_two64(half) * power_of_two64(n - half);
-}
-
-struct Reduced32 {
-  float remainder;  // x - n log 2, |remainder| <= 0.3466
-  uint32_t n;
+template <class V>
+struct Reduced {
+  V remainder;  // x - n log 2, |remainder| <= 0.3466
+  V n;
+  V rounded;  // n + bias
 };
-PF_FUNCTION Reduced32 reduce_exponent(float x) {
-  const float shifted = x * 1.44269504f + kRound32;
-  const float n = shifted - kRound32;
-  float remainder = multiply_add(n, -0.693145752f, x);
-  remainder = multiply_add(n, -1.42860677e-6f, remainder);
-  return {remainder, bits_of(shifted) - bits_of(kRound32)};
+// For float32; `bias` is kRound32 or kBiasedRound32.
+template <class V>
+PF_FUNCTION Reduced<V> reduce_exponent(V x, float bias) {
+  const V rounded = multiply_add(x, all<V>(1.44269504f), all<V>(bias));
+  const V n = rounded - bias;
+  V remainder = multiply_add(n, all<V>(-0.693145752f), x);
+  remainder = multiply_add(n, all<V>(-1.42860677e-6f), remainder);
+  return {remainder, n, rounded};
 }
 
-// (exp(r) - 1 - r) / r^2
-PF_FUNCTION float exponential_tail(float r) {
-  float p = 0.000197892659f;
-  p = multiply_add(p, r, 0.00139457535f);
-  p = multiply_add(p, r, 0.0083335042f);
-  p = multiply_add(p, r, 0.0416662805f);
-  p = multiply_add(p, r, 0.166666657f);
-  return multiply_add(p, r, 0.5f);
+// exp(r) - 1
+template <class V>
+PF_FUNCTION V exponential_near(V r) {
+  const V tail = horner(r, 0.000197892659f, 0.00139457535f, 0.0083335042f, 0.0416662805f, 0.166666657f, 0.5f);
+  return multiply_add(tail * r, r, r);
 }
 
-PF_FUNCTION float exponential(float x) {
-  x = x > 89.0f ? 89.0f : x;
-  x = x < -104.0f ? -104.0f : x;
-  const Reduced32 reduced = reduce_exponent(x);
-  const float r = reduced.remainder;
-  const float y = multiply_add(exponential_tail(r) * r, r, r) + 1.0f;
-  return scale(y, reduced.n);
+template <class V>
+PF_FUNCTION V exponential32(V x) {
+  const Reduced<V> reduced = reduce_exponent(at_least(at_most(x, 89.0f), -104.0f), kBiasedRound32);
+  return scale(exponential_near(reduced.remainder) + 1.0f, reduced.rounded);
 }
 
-PF_FUNCTION float exponential_minus_one(float x) {
-  float z = x > 89.0f ? 89.0f : x;
-  z = z < -30.0f ? -30.0f : z;
-  const Reduced32 reduced = reduce_exponent(z);
-  const float r = reduced.remainder;
-  const float q = multiply_add(exponential_tail(r) * r, r, r);
-  const float half = power_of_two32(reduced.n - 1u);
-  const float y = 2.0f * multiply_add(half, q, half - 0.5f);
+template <class V>
+PF_FUNCTION V exponential_minus_one32(V x) {
+  const Reduced<V> reduced = reduce_exponent(at_least(at_most(x, 89.0f), -30.0f), kRound32);
+  const V half = power_of_two32(bits_of(reduced.rounded) - (bits_of(kRound32) + 1u));
+  const V y = 2.0f * multiply_add(half, exponential_near(reduced.remainder), half - 0.5f);
   return absolute(x) < 1e-8f ? x : y;
 }
 
 // log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1], less f.
-PF_FUNCTION float logarithm_tail(float f) {
-  float p = 0.0674769208f;
-  p = multiply_add(p, f, -0.116775051f);
-  p = multiply_add(p, f, 0.118887089f);
-  p = multiply_add(p, f, -0.124053426f);
-  p = multiply_add(p, f, 0.14219451f);
-  p = multiply_add(p, f, -0.166680053f);
-  p = multiply_add(p, f, 0.200021237f);
-  p = multiply_add(p, f, -0.250000089f);
-  p = multiply_add(p, f, 0.333333135f);
-  const float z = f * f;
+template <class V>
+PF_FUNCTION V logarithm_tail(V f) {
+  const V p = horner(f, 0.0674769208f, -0.116775051f, 0.118887089f, -0.124053426f, 0.14219451f, -0.166680053f,
+                     0.200021237f, -0.250000089f, 0.333333135f);
+  const V z = f * f;
   return multiply_add(p * f, z, -0.5f * z);
 }
 
+PF_FUNCTION float signed_number(uint32_t bits) {
+  return static_cast<float>(static_cast<int32_t>(bits) >> 23);
+}
+PF_FUNCTION Vector<float> signed_number(Vector<uint32_t> bits) {
+  return __builtin_convertvector((Vector<int32_t>)bits >> 23, Vector<float>);
+}
+
 // log(x) for a normal positive x, plus `correction` before the last rounding.
-PF_FUNCTION float logarithm_of_normal(float x, float exponent_shift, float correction) {
-  const uint32_t offset = bits_of(x) - 0x3f3504f3u;
-  const float n = static_cast<float>(static_cast<int32_t>(offset) >> 23) + exponent_shift;
-  const float f = from_bits((offset & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
-  float tail = multiply_add(n, 1.42860677e-6f, logarithm_tail(f) + correction);
+template <class V>
+PF_FUNCTION V logarithm_of_normal(V x, V exponent_shift, V correction) {
+  const Bits<V> offset = bits_of(x) - 0x3f3504f3u;
+  const V n = signed_number(offset) + exponent_shift;
+  const V f = from_bits((offset & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+  V tail = multiply_add(n, all<V>(1.42860677e-6f), logarithm_tail(f) + correction);
   tail += f;
-  return multiply_add(n, 0.693145752f, tail);
+  return multiply_add(n, all<V>(0.693145752f), tail);
 }
 
-PF_FUNCTION float logarithm(float x) {
-  const bool tiny = x < 1.17549435e-38f;
-  const float y = logarithm_of_normal(tiny ? x * 8388608.0f : x, tiny ? -23.0f : 0.0f, 0.0f);
-  const float beyond = x == 0.0f ? -__builtin_inff() : __builtin_nanf("");
-  const float inside = x > 3.40282347e38f ? x : y;
-  return x > 0.0f ? inside : beyond;
+template <class V>
+PF_FUNCTION V logarithm32(V x) {
+  const V zero = all<V>(0.0f);
+  const V normal = x < 1.17549435e-38f ? x * 8388608.0f : x;
+  const V y = logarithm_of_normal(normal, x < 1.17549435e-38f ? all<V>(-23.0f) : zero, zero);
+  const V beyond = x == zero ? all<V>(-__builtin_inff()) : all<V>(__builtin_nanf(""));
+  const V inside = x > 3.40282347e38f ? x : y;
+  return x > zero ? inside : beyond;
 }
 
-PF_FUNCTION float logarithm_plus_one(float x) {
-  const float u = 1.0f + x;
-  const float lost = absolute(x) < 1.0f ? x - (u - 1.0f) : 1.0f - (u - x);
-  const float y = logarithm_of_normal(u, 0.0f, lost / u);
-  const float beyond = x == -1.0f ? -__builtin_inff() : __builtin_nanf("");
-  const float inside = x > 3.40282347e38f || absolute(x) < 5e-8f ? x : y;
+template <class V>
+PF_FUNCTION V logarithm_plus_one32(V x) {
+  const V u = 1.0f + x;
+  const V lost = absolute(x) < 1.0f ? x - (u - 1.0f) : 1.0f - (u - x);
+  const V y = logarithm_of_normal(u, all<V>(0.0f), lost / u);
+  const V beyond = x == -1.0f ? all<V>(-__builtin_inff()) : all<V>(__builtin_nanf(""));
+  const V large = x > 3.40282347e38f ? x : y;
+  const V inside = absolute(x) < 5e-8f ? x : large;
   return x > -1.0f ? inside : beyond;
 }
 
-PF_FUNCTION float hyperbolic_tangent(float x) {
-  float t = absolute(x);
-  t = t > 10.0f ? 10.0f : t;
-  const float e = exponential_minus_one(2.0f * t);
-  const float y = with_sign(e / (e + 2.0f), x);
+template <class V>
+PF_FUNCTION V hyperbolic_tangent32(V x) {
+  const V t = at_most(absolute(x), 10.0f);
+  const V e = exponential_minus_one32(2.0f * t);
+  const V y = with_sign(e / (e + 2.0f), x);
   return absolute(x) < 0.0003f ? x : y;
 }
 
 // log(erfc(t)) for t in [0.92, 4], within an ulp of erf.
-PF_FUNCTION float log_erfc(float t) {
-  float p = -2.10950511e-05f;
-  p = multiply_add(p, t, 0.000434462621f);
-  p = multiply_add(p, t, -0.00417106319f);
-  p = multiply_add(p, t, 0.0251194276f);
-  p = multiply_add(p, t, -0.108280092f);
-  p = multiply_add(p, t, -0.633346915f);
-  p = multiply_add(p, t, -1.12951493f);
-  return multiply_add(p, t, 0.00017468445f);
+template <class V>
+PF_FUNCTION V log_erfc(V t) {
+  return horner(t, -2.10950511e-05f, 0.000434462621f, -0.00417106319f, 0.0251194276f, -0.108280092f, -0.633346915f,
+                -1.12951493f, 0.00017468445f);
 }
 
 // log(erfc(t)) for t in [0.92, 10.1], within 1e-6 relative of erfc.
-PF_FUNCTION float log_erfc_far(float t) {
-  float p = 2.30547248e-09f;
-  p = multiply_add(p, t, -1.39724008e-07f);
-  p = multiply_add(p, t, 3.77492574e-06f);
-  p = multiply_add(p, t, -6.02685905e-05f);
-  p = multiply_add(p, t, 0.000636788784f);
-  p = multiply_add(p, t, -0.00473979069f);
-  p = multiply_add(p, t, 0.0259526651f);
-  p = multiply_add(p, t, -0.108684309f);
-  p = multiply_add(p, t, 0.366190702f);
-  p = multiply_add(p, t, -1.12883079f);
-  p = multiply_add(p, t, -7.38403833e-05f);
+template <class V>
+PF_FUNCTION V log_erfc_far(V t) {
+  const V p = horner(t, 2.30547248e-09f, -1.39724008e-07f, 3.77492574e-06f, -6.02685905e-05f, 0.000636788784f,
+                     -0.00473979069f, 0.0259526651f, -0.108684309f, 0.366190702f, -1.12883079f, -7.38403833e-05f);
   return multiply_add(-t, t, p);
 }
 
 // erf(x) for |x| <= 0.9375.
-PF_FUNCTION float erf_near(float x) {
-  const float z = x * x;
-  float p = 8.26745891e-05f;
-  p = multiply_add(p, z, -0.000811807462f);
-  p = multiply_add(p, z, 0.00519882981f);
-  p = multiply_add(p, z, -0.0268584974f);
-  p = multiply_add(p, z, 0.112836793f);
-  p = multiply_add(p, z, -0.376126319f);
-  p = multiply_add(p, z, 0.128379166f);
+template <class V>
+PF_FUNCTION V erf_near(V x) {
+  const V p = horner(x * x, 8.26745891e-05f, -0.000811807462f, 0.00519882981f, -0.0268584974f, 0.112836793f,
+                     -0.376126319f, 0.128379166f);
   return multiply_add(p, x, x);
 }
 
-PF_FUNCTION float error_function(float x) {
-  float t = absolute(x);
-  t = t > 4.0f ? 4.0f : t;
-  const float far = with_sign(1.0f - exponential(log_erfc(t)), x);
-  return absolute(x) < 0.9375f ? erf_near(x) : (x != x ? x : far);
+template <class V>
+PF_FUNCTION V error_function32(V x) {
+  const V t = at_most(absolute(x), 4.0f);
+  const V far = with_sign(1.0f - exponential32(log_erfc(t)), x);
+  return absolute(x) < 0.9375f ? erf_near(x) : far;
 }
 
 // The normal distribution function: (1 + erf(x / sqrt 2)) / 2 without the cancellation for negative x.
-PF_FUNCTION float normal_cdf(float x) {
-  const float z = x * 0.707106781f;
-  float t = absolute(z);
-  t = t > 10.1f ? 10.1f : t;
-  const float tail = 0.5f * exponential(log_erfc_far(t));
-  const float far = z < 0.0f ? tail : 1.0f - tail;
-  return absolute(z) < 0.9375f ? multiply_add(0.5f, erf_near(z), 0.5f) : (x != x ? x : far);
-}
-
-PF_FUNCTION float logistic(float x) {
-  const float e = exponential(-absolute(x));
-  const float numerator = x < 0.0f ? e : 1.0f;
-  return numerator / (1.0f + e);
+template <class V>
+PF_FUNCTION V normal_cdf32(V x) {
+  const V z = x * 0.707106781f;
+  const V t = at_most(absolute(z), 10.1f);
+  const V tail = 0.5f * exponential32(log_erfc_far(t));
+  const V far = z < 0.0f ? tail : 1.0f - tail;
+  return absolute(z) < 0.9375f ? multiply_add(all<V>(0.5f), erf_near(z), all<V>(0.5f)) : far;
 }
 
 // Beyond this the three-part reduction below is not exact enough.
@@ -268,76 +323,77 @@ PF_FUNCTION float sine(float x, uint32_t quarter) {
   return quarter == 0 && absolute(x) < 0.0001f ? x : y;
 }
 
-PF_FUNCTION double exponential(double x) {
-  x = x > 710.0 ? 710.0 : x;
-  x = x < -746.0 ? -746.0 : x;
-  const double shifted = x * 1.44269504088896340736 + kRound64;
-  const double n = shifted - kRound64;
-  double r = multiply_add(n, -6.93147180369123816490e-01, x);
-  r = multiply_add(n, -1.90821492927058770002e-10, r);
-  double p = 1.0 / 6227020800.0;
-  p = multiply_add(p, r, 1.0 / 479001600.0);
-  p = multiply_add(p, r, 1.0 / 39916800.0);
-  p = multiply_add(p, r, 1.0 / 3628800.0);
-  p = multiply_add(p, r, 1.0 / 362880.0);
-  p = multiply_add(p, r, 1.0 / 40320.0);
-  p = multiply_add(p, r, 1.0 / 5040.0);
-  p = multiply_add(p, r, 1.0 / 720.0);
-  p = multiply_add(p, r, 1.0 / 120.0);
-  p = multiply_add(p, r, 1.0 / 24.0);
-  p = multiply_add(p, r, 1.0 / 6.0);
-  p = multiply_add(p, r, 0.5);
-  const double y = multiply_add(p * r, r, r) + 1.0;
-  return scale(y, bits_of(shifted) - bits_of(kRound64));
+template <class V>
+PF_FUNCTION V exponential64(V x) {
+  x = at_least(at_most(x, 710.0), -746.0);
+  const V rounded = multiply_add(x, all<V>(1.44269504088896340736), all<V>(kBiasedRound64));
+  const V n = rounded - kBiasedRound64;
+  V r = multiply_add(n, all<V>(-6.93147180369123816490e-01), x);
+  r = multiply_add(n, all<V>(-1.90821492927058770002e-10), r);
+  const V p = horner(r, 1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
+                     1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5);
+  return scale(multiply_add(p * r, r, r) + 1.0, rounded);
 }
 
-PF_FUNCTION double logarithm(double x) {
-  const bool tiny = x < 2.2250738585072014e-308;
-  const uint64_t offset = bits_of(tiny ? x * 18014398509481984.0 : x) - 0x3fe6a09e667f3bcdu;
+template <class V>
+PF_FUNCTION V logarithm64(V x) {
+  const V zero = all<V>(0.0);
+  const V normal = x < 2.2250738585072014e-308 ? x * 18014398509481984.0 : x;
+  const Bits<V> offset = bits_of(normal) - 0x3fe6a09e667f3bcdu;
   // The exponent as a double without a 64-bit conversion: 2048 more than it in the low bits of 2^52.
-  const double biased = from_bits(((offset >> 52) ^ 2048u) | 0x4330000000000000u);
-  const double n = (biased - 4503599627372544.0) + (tiny ? -54.0 : 0.0);
-  const double f = from_bits((offset & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
-  const double s = f / (2.0 + f);
-  const double z = s * s;
-  double p = 2.0 / 21.0;
-  p = multiply_add(p, z, 2.0 / 19.0);
-  p = multiply_add(p, z, 2.0 / 17.0);
-  p = multiply_add(p, z, 2.0 / 15.0);
-  p = multiply_add(p, z, 2.0 / 13.0);
-  p = multiply_add(p, z, 2.0 / 11.0);
-  p = multiply_add(p, z, 2.0 / 9.0);
-  p = multiply_add(p, z, 2.0 / 7.0);
-  p = multiply_add(p, z, 2.0 / 5.0);
-  p = multiply_add(p, z, 2.0 / 3.0);
-  const double half_square = 0.5 * f * f;
-  const double tail = multiply_add(n, 1.90821492927058770002e-10, s * (half_square + p * z));
-  const double y = multiply_add(n, 6.93147180369123816490e-01, f - (half_square - tail));
-  const double beyond = x == 0.0 ? -__builtin_inf() : __builtin_nan("");
-  const double inside = x > 1.7976931348623157e308 ? x : y;
-  return x > 0.0 ? inside : beyond;
+  const V biased = from_bits(((offset >> 52) ^ 2048u) | 0x4330000000000000u);
+  const V n = (biased - 4503599627372544.0) + (x < 2.2250738585072014e-308 ? all<V>(-54.0) : zero);
+  const V f = from_bits((offset & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
+  const V s = f / (2.0 + f);
+  const V z = s * s;
+  const V p = horner(z, 2.0 / 21.0, 2.0 / 19.0, 2.0 / 17.0, 2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0,
+                     2.0 / 5.0, 2.0 / 3.0);
+  const V half_square = 0.5 * f * f;
+  const V tail = multiply_add(n, all<V>(1.90821492927058770002e-10), s * (half_square + p * z));
+  const V y = multiply_add(n, all<V>(6.93147180369123816490e-01), f - (half_square - tail));
+  const V beyond = x == zero ? all<V>(-__builtin_inf()) : all<V>(__builtin_nan(""));
+  const V inside = x > 1.7976931348623157e308 ? x : y;
+  return x > zero ? inside : beyond;
 }
 
-PF_FUNCTION double exponential_minus_one(double x) {
-  return __builtin_expm1(x);
+template <class V>
+PF_FUNCTION V exponential(V x) {
+  if constexpr (sizeof(Element<V>) == 4) {
+    return exponential32(x);
+  } else {
+    return exponential64(x);
+  }
 }
-PF_FUNCTION double logarithm_plus_one(double x) {
-  return __builtin_log1p(x);
+template <class V>
+PF_FUNCTION V logarithm(V x) {
+  if constexpr (sizeof(Element<V>) == 4) {
+    return logarithm32(x);
+  } else {
+    return logarithm64(x);
+  }
 }
-PF_FUNCTION double hyperbolic_tangent(double x) {
-  return __builtin_tanh(x);
+template <class V>
+PF_FUNCTION V logistic(V x) {
+  const V e = exponential(-absolute(x));
+  return (x < Element<V>(0) ? e : all<V>(1)) / (Element<V>(1) + e);
 }
-PF_FUNCTION double error_function(double x) {
-  return __builtin_erf(x);
-}
-PF_FUNCTION double normal_cdf(double x) {
-  return 0.5 * __builtin_erfc(x * -0.70710678118654752440);
-}
-PF_FUNCTION double logistic(double x) {
-  const double e = exponential(-absolute(x));
-  const double numerator = x < 0.0 ? e : 1.0;
-  return numerator / (1.0 + e);
-}
+
+// Of float64 one element at a time, by libm.
+#define PF_BY_SIZE_OF_LANES(name, of_double) \
+  template <class V>                         \
+  PF_FUNCTION V name(V x) {                  \
+    if constexpr (sizeof(Element<V>) == 4) { \
+      return name##32(x);                    \
+    } else {                                 \
+      return of_double;                      \
+    }                                        \
+  }
+PF_BY_SIZE_OF_LANES(exponential_minus_one, __builtin_expm1(x))
+PF_BY_SIZE_OF_LANES(logarithm_plus_one, __builtin_log1p(x))
+PF_BY_SIZE_OF_LANES(hyperbolic_tangent, __builtin_tanh(x))
+PF_BY_SIZE_OF_LANES(error_function, __builtin_erf(x))
+PF_BY_SIZE_OF_LANES(normal_cdf, 0.5 * __builtin_erfc(x * -0.70710678118654752440))
+#undef PF_BY_SIZE_OF_LANES
 
 // The logarithm of the magnitude of gamma(x).
 PF_FUNCTION double log_gamma(double x) {

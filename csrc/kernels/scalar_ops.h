@@ -76,22 +76,23 @@ PF_UNARY(erf, return math::error_function(x);)
 PF_UNARY(sigmoid, return math::logistic(x);)
 PF_UNARY(softplus, {
   const T tail = math::logarithm_plus_one(math::exponential(-math::absolute(x)));
-  return (x < T(0) ? T(0) : x) + tail;
+  const T zero = math::all<T>(0);
+  return (x < zero ? zero : x) + tail;
 })
 PF_UNARY(relu, return x < T(0) ? T(0) : x;)
 PF_UNARY(gelu, {
   const T y = x * math::normal_cdf(x);
-  return x < T(-1e30) ? T(-0.0) : y;
+  return x < math::all<T>(-1e30) ? math::all<T>(-0.0) : y;
 })
 PF_UNARY(gelu_tanh, {
   // (1 + tanh(u)) / 2 is the logistic function of 2u.
-  const T u = T(1.5957691216057308) * (x + T(0.044715) * x * x * x);
+  const T u = math::all<T>(1.5957691216057308) * (x + math::all<T>(0.044715) * x * x * x);
   const T y = x * math::logistic(u);
-  return x < T(-1e10) ? T(-0.0) : y;
+  return x < math::all<T>(-1e10) ? math::all<T>(-0.0) : y;
 })
 PF_UNARY(silu, {
   const T y = x * math::logistic(x);
-  return x < T(-1e30) ? T(-0.0) : y;
+  return x < math::all<T>(-1e30) ? math::all<T>(-0.0) : y;
 })
 PF_UNARY(isnan, return static_cast<uint8_t>(x != x);)
 PF_UNARY(isinf, return static_cast<uint8_t>(math::absolute(x) == static_cast<T>(__builtin_inf()));)

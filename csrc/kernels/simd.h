@@ -114,6 +114,34 @@ static inline Vector<int64_t> multiply_add(Vector<int64_t> a, Vector<int64_t> b,
   return a * b + c;
 }
 
+// a < b ? a : b and a > b ? a : b, lane by lane: b where either is NaN.
+template <typename V>
+static inline V lesser(V a, V b) {
+  return a < b ? a : b;
+}
+template <typename V>
+static inline V greater(V a, V b) {
+  return a > b ? a : b;
+}
+#if defined(__AVX2__) && !defined(__AVX512F__)
+template <>
+inline Vector<float> lesser(Vector<float> a, Vector<float> b) {
+  return _mm256_min_ps(a, b);
+}
+template <>
+inline Vector<float> greater(Vector<float> a, Vector<float> b) {
+  return _mm256_max_ps(a, b);
+}
+template <>
+inline Vector<double> lesser(Vector<double> a, Vector<double> b) {
+  return _mm256_min_pd(a, b);
+}
+template <>
+inline Vector<double> greater(Vector<double> a, Vector<double> b) {
+  return _mm256_max_pd(a, b);
+}
+#endif
+
 }  // namespace PF_ISA
 }  // namespace pf
 

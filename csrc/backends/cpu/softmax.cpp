@@ -11,7 +11,7 @@ namespace PF_ISA {
 constexpr int64_t kSoftmaxTaskElements = 16384;
 constexpr int64_t kGatheredRows = 16;
 constexpr int64_t kGatheredBytes = 128 * 1024;
-constexpr int64_t kExpBlock = 16;
+constexpr int64_t kExpBlock = 32;
 
 struct SoftmaxWalk {
   Loops<2> rows;  // x, y
@@ -44,11 +44,17 @@ static void plan_walk(const pf_call* call, SoftmaxWalk* walk) {
   if (walk->length >= kSoftmaxTaskElements) walk->rows_per_task = 1;
 }
 
-// y = exp(x - shift) for a multiple of kExpBlock; not inlined, or a known count is unrolled instead of vectorised.
+// y = exp(x - shift) for whole blocks, several vectors abreast.
 template <class T>
-__attribute__((noinline)) static void exponential_blocks(const T* __restrict x, T shift, int64_t blocks,
-                                                         T* __restrict y) {
-  for (int64_t i = 0; i < blocks * kExpBlock; ++i) y[i] = math::exponential(x[i] - shift);
+static void exponential_blocks(const T* x, T shift, int64_t blocks, T* y) {
+  constexpr int64_t vectors = kExpBlock / kLanes<T>;
+  for (int64_t block = 0; block < blocks; ++block, x += kExpBlock, y += kExpBlock) {
+    Vector<T> exponentials[vectors];
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < vectors; ++j) exponentials[j] = math::exponential(load(x + j * kLanes<T>) - shift);
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < vectors; ++j) store(y + j * kLanes<T>, exponentials[j]);
+  }
 }
 
 // y = exp(x - shift), the tail in a block of its own.
@@ -56,13 +62,12 @@ template <class T>
 static void shifted_exponentials(const T* x, T shift, int64_t count, T* y) {
   const int64_t blocks = count / kExpBlock;
   const int64_t whole = blocks * kExpBlock;
-  if (blocks > 0) exponential_blocks(x, shift, blocks, y);
+  exponential_blocks(x, shift, blocks, y);
   if (whole == count) return;
-  T block[kExpBlock];
-  T exponentials[kExpBlock];
-  for (int64_t i = 0; i < kExpBlock; ++i) block[i] = whole + i < count ? x[whole + i] : shift;
-  exponential_blocks(block, shift, 1, exponentials);
-  for (int64_t i = whole; i < count; ++i) y[i] = exponentials[i - whole];
+  T block[kExpBlock] = {};
+  __builtin_memcpy(block, x + whole, static_cast<size_t>(count - whole) * sizeof(T));
+  exponential_blocks(block, shift, 1, block);
+  __builtin_memcpy(y + whole, block, static_cast<size_t>(count - whole) * sizeof(T));
 }
 
 struct Softmax {

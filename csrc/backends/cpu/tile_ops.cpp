@@ -22,6 +22,27 @@ void unary_tile(void* out, const void* const* args, int64_t n, uint32_t* faults)
   *faults |= found;
 }
 
+// For functions that take vectors: several at a time, because one is a long chain of operations.
+template <typename Op, typename T>
+void vector_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  constexpr int64_t abreast = 4, width = abreast * kLanes<T>;
+  T* to = static_cast<T*>(out);
+  const T* x = static_cast<const T*>(args[0]);
+  T rest[width] = {};
+  for (int64_t i = 0; i < n; i += width) {
+    const int64_t count = n - i < width ? n - i : width;
+    if (count < width) memcpy(rest, x + i, static_cast<size_t>(count) * sizeof(T));
+    const T* from = count < width ? rest : x + i;
+    Vector<T> y[abreast];
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < abreast; ++j) y[j] = Op::apply(load(from + j * kLanes<T>), *faults);
+    T* target = count < width ? rest : to + i;
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < abreast; ++j) store(target + j * kLanes<T>, y[j]);
+    if (count < width) memcpy(to + i, rest, static_cast<size_t>(count) * sizeof(T));
+  }
+}
+
 // For float32 functions that hold up to kLargestAngle only. Whether an element takes the slow way depends on it alone.
 template <typename Op>
 void angle_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
@@ -112,6 +133,29 @@ template <>
 constexpr TileOp loop_of<ops::cos, float, 1>() {
   return angle_tile<ops::cos>;
 }
+
+#define PF_VECTOR_LOOP(op, type)                 \
+  template <>                                    \
+  constexpr TileOp loop_of<ops::op, type, 1>() { \
+    return vector_tile<ops::op, type>;           \
+  }
+PF_VECTOR_LOOP(exp, float)
+PF_VECTOR_LOOP(expm1, float)
+PF_VECTOR_LOOP(log, float)
+PF_VECTOR_LOOP(log1p, float)
+PF_VECTOR_LOOP(tanh, float)
+PF_VECTOR_LOOP(erf, float)
+PF_VECTOR_LOOP(sigmoid, float)
+PF_VECTOR_LOOP(softplus, float)
+PF_VECTOR_LOOP(gelu, float)
+PF_VECTOR_LOOP(gelu_tanh, float)
+PF_VECTOR_LOOP(silu, float)
+PF_VECTOR_LOOP(exp, double)
+PF_VECTOR_LOOP(log, double)
+PF_VECTOR_LOOP(sigmoid, double)
+PF_VECTOR_LOOP(gelu_tanh, double)
+PF_VECTOR_LOOP(silu, double)
+#undef PF_VECTOR_LOOP
 
 constexpr TileOpRow kRows[] = {
 #define SCALAR(name, nargs, result, dtypes) \
