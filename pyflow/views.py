@@ -52,7 +52,49 @@ def reshape(view: View, shape: Sequence[Size]) -> View | None:
         for old, new in zip(kept, wanted, strict=True):
             strides[new] = view.strides[old]
         return _window(view, shape, tuple(strides))
-    return None
+    found = _regrouped([(view.dims[i], view.strides[i]) for i in kept], [shape[i] for i in wanted])
+    if found is None:
+        return None
+    strides = [0] * len(shape)
+    for new, stride in zip(wanted, found, strict=True):
+        strides[new] = stride
+    return _window(view, shape, tuple(strides))
+
+
+def _regrouped(axes: Sequence[tuple[Size, Size]], shape: Sequence[Size]) -> list[Size] | None:
+    """Strides with which ``axes`` (size and stride, sizes of 1 left out) show ``shape``: groups of neighbours that lie
+    behind one another are joined and cut anew. None if some do not, or sizes are not known well enough."""
+    strides: list[Size] = []
+    old = new = 0
+    while old < len(axes) and new < len(shape):
+        size, stride = axes[old]
+        if size == shape[new]:
+            strides.append(stride)
+            old, new = old + 1, new + 1
+            continue
+        sizes = [shape[new]]
+        old, new = old + 1, new + 1
+        joined, wanted = size, sizes[0]
+        while joined != wanted:
+            if not isinstance(joined, int) or not isinstance(wanted, int) or not joined or not wanted:
+                return None
+            if joined < wanted:
+                if old == len(axes) or axes[old][1] * axes[old][0] != stride:  # type: ignore[operator]
+                    return None
+                stride, joined = axes[old][1], joined * axes[old][0]  # type: ignore[operator]
+                old += 1
+            elif new == len(shape):
+                return None
+            else:
+                sizes.append(shape[new])
+                wanted *= shape[new]  # type: ignore[operator]
+                new += 1
+        inner: list[Size] = []
+        for size in reversed(sizes):
+            inner.append(stride)
+            stride = dims.mul(stride, size)
+        strides += reversed(inner)
+    return strides if old == len(axes) and new == len(shape) else None
 
 
 def broadcast_to(view: View, shape: Sequence[Size]) -> View:

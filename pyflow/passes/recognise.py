@@ -14,7 +14,7 @@ import numpy as np
 from pyflow.algebra import factors_of, is_op, number, polynomial, reduced
 from pyflow.dims import Size
 from pyflow.graph import Node, Value
-from pyflow.opdef import call
+from pyflow.opdef import FLOATS, call
 from pyflow.ops.common import constant_array
 from pyflow.region import Lasting, Region
 from pyflow.rewrite import Rule, again, also_from, constant_of, rewrite
@@ -51,6 +51,7 @@ class _Recogniser:
             Rule("log_softmax", ("subtract", "log"), self.log_softmax, False, "x - max - log(sum(exp(x - max)))"),
             Rule("layer_norm", ("multiply", "divide"), self.normalised, False, "(x - mean) / sqrt(variance + epsilon)"),
             Rule("layer_norm_bias", ("add",), self.biased, False, "the bias after it"),
+            Rule("matmul_scale", ("matmul",), self.scaled_product, False, "(a * c) @ (b * d): the numbers after it"),
             Rule("batch_norm_fold", ("batch_norm",), self.batch_norm, False, "into the weights before it"),
         )
 
@@ -214,6 +215,27 @@ class _Recogniser:
                 made: Value = call("layer_norm", x, gain, new, **norm.node.attrs)
                 return made
         return None
+
+    def scaled_product(self, node: Node) -> Value | None:
+        """matmul(a * c, b * d) for numbers c and d, as attention scales queries and keys."""
+        if node.types[0].dtype not in FLOATS or any(value.ndim < 2 for value in node.inputs):
+            return None
+        scale, inside, operands = 1.0, [], []
+        for value in node.inputs:
+            factors = list(value.node.inputs) if is_op(value, "multiply", "divide") else []
+            if is_op(value, "multiply") and number(factors[0]) is not None:
+                factors.reverse()
+            held = number(factors[1]) if factors else None
+            if not held or not math.isfinite(held) or factors[0].dims != value.dims or value in self.lasting:
+                operands.append(value)
+                continue
+            scale = scale * held if is_op(value, "multiply") else scale / held
+            operands.append(factors[0])
+            inside.append(value.node)
+        if not inside or not self.alone(node, inside):
+            return None
+        also_from(inside)
+        return again(node, *operands) * constant_of(np.asarray(scale, node.types[0].dtype.numpy))
 
     def batch_norm(self, node: Node) -> Value | None:
         """batch_norm(conv2d(x, w) + b), and matmul: w and b take the factors, once."""

@@ -157,7 +157,22 @@ def _window(node: Node) -> Value | None:
         if axes is not None:
             made = call("transpose", base, axes)
             return made
+        rearranged = _rearranged(view, start) if depth > 2 else None
+        if rearranged is not None:
+            made = call("transpose", call("reshape", base, rearranged[0]), rearranged[1])
+            return made
     return None
+
+
+def _rearranged(view: View, start: View) -> tuple[tuple[Size, ...], tuple[int, ...]] | None:
+    """(dims, axes) if ``view`` is a transpose by axes of a reshape to dims of row-major ``start``."""
+    if not all(isinstance(stride, int) for stride in view.strides) or not _all_of(view, start):
+        return None
+    order = sorted(range(len(view.dims)), key=lambda axis: (-int(view.strides[axis]), view.dims[axis] == 1))
+    shape = tuple(view.dims[axis] for axis in order)
+    if tuple(view.strides[axis] for axis in order) != views.contiguous(0, view.dtype, shape).strides:
+        return None
+    return shape, tuple(order.index(axis) for axis in range(len(order)))
 
 
 def _same_window(left: View, right: View) -> bool:
@@ -215,6 +230,20 @@ def _where(node: Node) -> Value | None:
     return widened(value, shape)
 
 
+def _gathered_one(node: Node) -> Value | None:
+    """gather of one known place: a window."""
+    x, indices = node.inputs
+    held, axis = constant_array(indices), node.attrs["axis"]
+    size = x.dims[axis]
+    if held is None or held.ndim or not isinstance(size, int) or not -size <= int(held) < size:
+        return None
+    starts = [0] * x.ndim
+    starts[axis] = int(held) % size
+    sizes = (*x.dims[:axis], 1, *x.dims[axis + 1 :])
+    result: Value = call("reshape", call("slice", x, starts, sizes, (1,) * x.ndim), node.types[0].dims)
+    return result
+
+
 def _sum_to(node: Node) -> Value | None:
     return node.inputs[0] if node.inputs[0].dims == node.types[0].dims else None
 
@@ -248,6 +277,7 @@ SIMPLIFY_RULES: tuple[Rule, ...] = (
         why="what a chain of float16 or bfloat16 ops has in between stays in float32",
     ),
     Rule("where", ("where",), _where, why="the condition is known, or the choice makes no difference"),
+    Rule("gathered_one", ("gather",), _gathered_one, why="one known place is a window"),
     Rule("sum_to", ("sum_to",), _sum_to, why="nothing was broadcast"),
     Rule("reduce_nothing", ("sum", "mean", "max", "min", "prod"), _reduce_nothing, why="over no axis"),
     Rule("join_of_one", (), _join_of_one, why="a join of one value is the value"),

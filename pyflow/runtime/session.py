@@ -122,8 +122,10 @@ class Session(Unique):
         if plain and executable.fetches.flat:
             native = executable.run
             return lambda *arrays: native(*arrays)[0]
-        if plain and fetches is not None and type(fetches) is tuple and len(executable.fetches.values) == len(fetches):
-            return executable.run  # type: ignore[no-any-return]
+        row = type(fetches) in (list, tuple) and all(type(entry) is Value for entry in fetches)
+        if plain and row and len(executable.fetches.values) == len(fetches):
+            native = executable.run
+            return native if type(fetches) is tuple else lambda *arrays: list(native(*arrays))
 
         def function(*arrays: Any) -> Any:
             if len(arrays) != len(keys):

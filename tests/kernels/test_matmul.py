@@ -149,6 +149,34 @@ def test_batches(m, isa):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_rows_lie_along_an_outer_axis(isa):
+    """a[L, B, K] as the transpose of what is stored [B, L, K]: the long axis L is walked as the rows."""
+    rng = np.random.default_rng(11)
+    for length, batch, n, k in [(64, 8, 45, 33), (150, 3, 70, 200), (5, 2, 1, 7), (7, 0, 4, 3), (193, 1, 33, 12)]:
+        stored, b, bias = real(rng, (batch, length, k)), real(rng, (k, n)), real(rng, (n,))
+        residual = real(rng, (batch, length, n)).transpose(1, 0, 2)
+        a = stored.transpose(1, 0, 2)
+        sums = matmul(
+            np.ascontiguousarray(stored), np.broadcast_to(b, (batch, k, n)), np.empty((batch, length, n), "f")
+        )
+        expected = ((sums + bias).transpose(1, 0, 2) + residual).astype("float64")
+        panels = np.broadcast_to(pack(b, isa), (length, -(-n // 32), k, 32))
+        extras = [np.broadcast_to(bias, expected.shape), residual]
+        for threads in (1, 3):
+            out = np.empty(expected.shape, "float64")
+            programs = [bias_residual_to_float64()]
+            matmul_packed(a, panels, out, extras=extras, programs=programs, isa=isa, threads=threads)
+            np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+            plain, around = hollow(expected.shape, "float32", transposed=False)
+            matmul(a, np.broadcast_to(b, (length, k, n)), plain, isa=isa, threads=threads)
+            np.testing.assert_allclose(plain, sums.transpose(1, 0, 2), rtol=1e-4, atol=1e-4)
+            assert untouched(plain, around)
+            for row in range(length):
+                alone = matmul(np.ascontiguousarray(a[row]), b, np.empty((batch, n), "float32"), isa=isa)
+                assert same_bits(np.ascontiguousarray(plain[row]), alone)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
 def test_epilogue_bias_relu(dtype, isa):
     rng = np.random.default_rng(6)

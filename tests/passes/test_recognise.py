@@ -150,3 +150,27 @@ def test_batch_norm_of_variables_that_the_run_writes_stays() -> None:
 
     region = region_of(build)
     assert recognise(region, RefTarget()) is region
+
+
+def test_numbers_move_behind_a_product() -> None:
+    def build(graph):
+        q, k = pf.placeholder("float32", ["n", 6, 8]), pf.placeholder("float32", ["n", 6, 8])
+        return [pf.matmul(q * 0.5, 0.25 * pf.transpose(k, (0, 2, 1))), pf.matmul(q / 3.0, pf.ones((8, 2)))]
+
+    region = region_of(build)
+    made = run_pass(recognise, region)
+    assert made.table.rewrites["matmul_scale"] == 2
+    assert ops_of(made)["multiply"] == 2 and ops_of(made)["divide"] == 0
+    same_results(region, made, {"n": 3}, tolerance=1e-6)
+    assert recognise(region, RefTarget(numerics="strict")) is region
+
+
+def test_what_scales_more_than_a_product_stays() -> None:
+    def build(graph):
+        x = x3()
+        scaled = x * 0.5
+        wide = pf.matmul(x * np.full((6, 1), 0.5, np.float32), pf.ones((8, 2)))
+        return [pf.matmul(scaled, pf.ones((8, 2))), scaled, wide]
+
+    region = region_of(build)
+    assert recognise(region, RefTarget()) is region

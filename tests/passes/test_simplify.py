@@ -94,6 +94,38 @@ def test_windows_become_one() -> None:
     same_results(region, made)
 
 
+def test_heads_apart_are_one_reshape_and_one_transpose() -> None:
+    def build(graph):
+        x = pf.placeholder("float32", [5, 2, 12])
+        return [pf.transpose(pf.reshape(pf.transpose(pf.reshape(x, [5, 6, 4]), (1, 0, 2)), [2, 3, 5, 4]), (0, 1, 3, 2))]
+
+    region = region_of(build)
+    made = run_pass(simplify, region)
+    assert ops_of(made) == {"transpose": 1, "reshape": 1}
+    same_results(region, made)
+
+
+@pytest.mark.parametrize("place", [0, 2, -1, -3])
+def test_a_known_place_is_a_window(place) -> None:
+    def build(graph):
+        x = pf.placeholder("float32", ["n", 3, 4])
+        return [pf.gather(x, np.int64(place), axis=1)]
+
+    region = region_of(build)
+    made = run_pass(simplify, region)
+    assert ops_of(made) == {"slice": 1, "reshape": 1}
+    same_results(region, made, {"n": 5})
+
+
+def test_a_place_that_may_be_outside_is_gathered() -> None:
+    def build(graph):
+        x = pf.placeholder("float32", ["n", 3])
+        return [pf.gather(x, np.int64(1), axis=0), pf.gather(x, np.int64([1]), axis=1)]
+
+    region = region_of(build)
+    assert ops_of(run_pass(simplify, region))["gather"] == 2
+
+
 def test_a_check_is_not_dropped() -> None:
     region = region_of(lambda graph: [pf.expand_dims(pf.squeeze(pf.placeholder("float32", ["n", 4]), 0), 0)])
     assert ops_of(simplify(region, RefTarget()))["squeeze"] == 1

@@ -162,8 +162,10 @@ def test_make_callable(graph):
     assert single([1, 2]).tolist() == [2, 3]
     both = session.make_callable((y, z), ["x"])
     assert [a.tolist() for a in both(np.array([1], np.float32))] == [[2], [3]]
-    listed = session.make_callable([z], [x])
-    assert isinstance(listed([1.0]), list)
+    listed = session.make_callable([z, y], [x])
+    assert [a.tolist() for a in listed([1.0])] == [[3], [2]] and isinstance(listed([1.0]), list)
+    inner, nothing = session.make_callable(((y, z), z.node), [x])([1.0])
+    assert [a.tolist() for a in inner] == [[2], [3]] and nothing is None
 
 
 def test_plan_cache_is_bounded(graph):

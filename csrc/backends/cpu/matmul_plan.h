@@ -40,6 +40,9 @@ struct MatmulPlan {
   int64_t row_blocks, panel_groups;
   size_t element;
   Destination destination;
+  // Where the row axis changed places with an outer one: c and what the epilogue reads, their dims and strides.
+  pf_view turned[1 + kMaxProgramOperands];
+  int64_t turned_sizes[1 + kMaxProgramOperands][2][PF_MAX_NDIM];
 
   int64_t block_rows() const { return ceildiv(m, row_blocks); }
   int64_t group_panels() const { return ceildiv(panels, panel_groups); }
@@ -76,12 +79,53 @@ static inline void matmul_cut(MatmulPlan* plan, bool packed) {
   plan->panel_groups = maximum_of(1, ceildiv(plan->panels, group));
 }
 
+/* `view` with two axes exchanged; `sizes` holds its dims and strides. */
+static inline pf_view exchanged(const pf_view& view, int32_t one, int32_t other, int64_t (*sizes)[PF_MAX_NDIM]) {
+  for (int32_t axis = 0; axis < view.ndim; ++axis) {
+    const int32_t from = axis == one ? other : axis == other ? one : axis;
+    sizes[0][axis] = view.dims[from];
+    sizes[1][axis] = view.strides[from];
+  }
+  return {view.data, sizes[0], sizes[1], view.ndim, view.dtype};
+}
+
+/* The outer axis along which rows are better taken than along the row axis, because b is the same all along it and it
+ * is longer; -1 if there is none. */
+static inline int32_t longer_rows(const pf_view& b, const pf_view& c) {
+  const int32_t rows = c.ndim - 2;
+  int32_t best = -1;
+  int64_t longest = c.dims[rows];
+  if (longest >= kBlockRows) return best;
+  for (int32_t axis = 0; axis < rows; ++axis) {
+    if ((b.dims[axis] == 1 || b.strides[axis] == 0) && c.dims[axis] > longest) {
+      longest = c.dims[axis];
+      best = axis;
+    }
+  }
+  return best;
+}
+
 static inline void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan) {
-  const pf_view& a = call->inputs[0];
+  pf_view a = call->inputs[0];
   const pf_view& b = call->inputs[1];
-  const pf_view& c = call->outputs[0];
+  pf_view c = call->outputs[0];
+  const pf_view* extras = call->inputs + 2;
   const int32_t nextras = call->step->ninputs - 2;
   const int32_t rows = c.ndim - 2;
+  int32_t fold = rows == 0 ? 0 : destination_fold(c, extras, nextras);
+  if (fold > 0) fold = fold_rows(a, c.dims, rows, fold).axes;
+  for (int32_t axis = rows - 1, i = 0; i < fold; --axis, ++i) {
+    if (c.dims[axis] != 1 && b.dims[axis] != 1 && b.strides[axis] != 0) fold = i;
+  }
+  int64_t a_sizes[2][PF_MAX_NDIM];
+  const int32_t instead = fold == 0 && nextras <= kMaxProgramOperands ? longer_rows(b, c) : -1;
+  if (instead >= 0) {
+    a = exchanged(a, instead, rows, a_sizes);
+    c = plan->turned[0] = exchanged(c, instead, rows, plan->turned_sizes[0]);
+    for (int32_t i = 1; i <= nextras; ++i)
+      plan->turned[i] = exchanged(extras[i - 1], instead, rows, plan->turned_sizes[i]);
+    extras = plan->turned + 1;
+  }
   plan->m = c.dims[rows];
   plan->n = c.dims[rows + 1];
   plan->k = a.dims[rows + 1];
@@ -90,11 +134,6 @@ static inline void matmul_plan(const pf_call* call, bool packed, MatmulPlan* pla
   plan->a_k = a.strides[rows + 1];
   plan->b_k = packed ? gemm::kPanel : b.strides[rows];
   plan->b_column = packed || plan->n == 1 ? 1 : b.strides[rows + 1];
-  int32_t fold = rows == 0 ? 0 : destination_fold(c, call->inputs + 2, nextras);
-  if (fold > 0) fold = fold_rows(a, c.dims, rows, fold).axes;
-  for (int32_t axis = rows - 1, i = 0; i < fold; --axis, ++i) {
-    if (c.dims[axis] != 1 && b.dims[axis] != 1 && b.strides[axis] != 0) fold = i;
-  }
   plan->a_row = fold == 0 ? a.strides[rows] : fold_rows(a, c.dims, rows, fold).stride;
   for (int32_t axis = rows - fold; axis < rows; ++axis) plan->m *= c.dims[axis];
   plan->outer = rows - fold;
@@ -107,7 +146,7 @@ static inline void matmul_plan(const pf_call* call, bool packed, MatmulPlan* pla
     plan->batches *= c.dims[axis];
     if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
   }
-  destination_init(&plan->destination, c, call->inputs + 2, nextras, epilogue_of(call), fold);
+  destination_init(&plan->destination, c, extras, nextras, epilogue_of(call), fold);
   matmul_cut(plan, packed);
 }
 

@@ -70,11 +70,23 @@ static void shifted_exponentials(const T* x, T shift, int64_t count, T* y) {
   __builtin_memcpy(y + whole, block, static_cast<size_t>(count - whole) * sizeof(T));
 }
 
+// The largest number. A NaN need not win: its exponential makes the sum of its row NaN.
+struct LargestNumber {
+  template <class T>
+  static constexpr T identity() {
+    return lowest_value<T>();
+  }
+  template <class V>
+  static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
+    return greater(b, a);
+  }
+};
+
 struct Softmax {
   // x and y adjacent; they may be the same.
   template <class T>
   static void row(const T* x, int64_t count, T* y) {
-    const T largest = reduce_run<Max>(x, count, Same());
+    const T largest = reduce_run<LargestNumber>(x, count, Same());
     T exponentials[kReductionChunk];
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
@@ -97,7 +109,7 @@ struct Softmax {
 struct LogSoftmax {
   template <class T>
   static void row(const T* x, int64_t count, T* y) {
-    const T largest = reduce_run<Max>(x, count, Same());
+    const T largest = reduce_run<LargestNumber>(x, count, Same());
     T exponentials[kReductionChunk];
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
