@@ -86,6 +86,18 @@ PyObject* of(PyObject* type, PyObject* const* given, Py_ssize_t count) {
   return self;
 }
 
+// The array's memory; read-only where the tensor requires a gradient.
+int buffer(PyObject* self, Py_buffer* view, int flags) {
+  PyObject* array = PyObject_CallMethod(self, "numpy", nullptr);
+  if (!array) {
+    view->obj = nullptr;
+    return -1;
+  }
+  const int result = PyObject_GetBuffer(array, view, flags);
+  Py_DECREF(array);
+  return result;
+}
+
 PyObject* take(PyObject* self, PyObject* other) {
   if (!is_tensor(other)) {
     PyErr_SetString(PyExc_TypeError, "expected a tensor");
@@ -282,6 +294,7 @@ void bind_tensor(py::module_& module) {
       {Py_tp_getset, properties},
       {Py_tp_members, members},
       {Py_tp_methods, methods},
+      {Py_bf_getbuffer, reinterpret_cast<void*>(buffer)},
       {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
   };
   set_number_slots(slots);

@@ -170,7 +170,7 @@ def run_demo(out: str, epochs: int, seed: int, threads: int) -> float:
     table.add_row("training", f"{trained:.1f} s, {images_per_second:,.0f} images/s")
     table.add_row("one image, bound call", f"{latency * 1e6:.0f} us")
     if ahead is not None:
-        same = "every bit the session's" if ahead.same_bits else "OTHER BITS than the session's"
+        same = "all bits equal" if ahead.same_bits else "OTHER BITS"
         table.add_row("one image, C++ library", f"{ahead.latency_seconds * 1e6:.0f} us")
         table.add_row("first result of the C++ program", f"{ahead.start_seconds * 1e3:.1f} ms after its start")
         table.add_row("the test images in C++", f"{ahead.values:,} values, {same}")

@@ -118,10 +118,6 @@ class Tensor(_Base, Operators):
             raise DTypeError(message("dlpack", what, user_origin(), "cast it with x.astype first"))
         return self.numpy().__dlpack__(**options)
 
-    def __buffer__(self, flags: int) -> memoryview:
-        """The memory itself, to Python 3.12 and newer."""
-        return memoryview(self.numpy())  # type: ignore[arg-type]
-
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:  # type: ignore[override]
         """NumPy's functions of arrays and tensors are the ops of their names."""
         function = FUNCTIONS.get(_UFUNCS.get(ufunc.__name__, ufunc.__name__))

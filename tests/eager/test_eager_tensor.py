@@ -208,6 +208,20 @@ def test_dlpack_with_numpy(dtype: str) -> None:
     assert taken.astype(int).sum() == 15
 
 
+def test_buffer_protocol() -> None:
+    x = pf.tensor(np.arange(6, dtype=np.int32).reshape(2, 3))
+    view = memoryview(x)
+    assert (view.format, view.shape, view.tolist()) == ("i", (2, 3), [[0, 1, 2], [3, 4, 5]])
+    view[0, 1] = 7
+    assert x[0].tolist() == [0, 7, 2]
+    assert memoryview(x[:, ::2]).tolist() == [[0, 2], [3, 5]]
+    assert memoryview(pf.tensor([1.0], requires_grad=True)).readonly
+    held = memoryview(pf.tensor(np.ones(100_000, np.float32)))
+    assert held[99_999] == 1  # the memory outlives the tensor
+    with pytest.raises((ValueError, BufferError)):
+        memoryview(pf.tensor([1.0], "bfloat16"))
+
+
 def test_dlpack_with_torch() -> None:
     torch = pytest.importorskip("torch")
     for dtype in ("bool", "int32", "float32", "float64"):
