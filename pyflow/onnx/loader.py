@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -35,8 +35,8 @@ from pyflow.ops.sources import placeholder, placeholder_with_default
 OLDEST = 7
 """Operator sets of the main domain from here on are read directly; older ones are converted to it first."""
 
-Model = str | os.PathLike | bytes | ModelProto
-Shapes = Mapping[str, Sequence[Any]]
+Model: TypeAlias = str | os.PathLike | bytes | ModelProto
+Shapes: TypeAlias = Mapping[str, Sequence[Any]]
 
 
 def load(model: Model, *, shapes: Shapes | None = None, folder: str | os.PathLike | None = None) -> Graph:
