@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from pyflow import dtypes
 from pyflow.algebra import factors_of, is_op, number, polynomial, reduced
 from pyflow.dims import Size
 from pyflow.graph import Node, Value
-from pyflow.opdef import FLOATS, call
+from pyflow.opdef import call
 from pyflow.ops.common import constant_array
 from pyflow.region import Lasting, Region
 from pyflow.rewrite import Rule, again, also_from, constant_of, rewrite
@@ -217,8 +218,9 @@ class _Recogniser:
         return None
 
     def scaled_product(self, node: Node) -> Value | None:
-        """matmul(a * c, b * d) for numbers c and d, as attention scales queries and keys."""
-        if node.types[0].dtype not in FLOATS or any(value.ndim < 2 for value in node.inputs):
+        """matmul(a * c, b * d) for numbers c and d, as attention scales queries and keys. Not in 16 bits, where the
+        product might overflow."""
+        if node.types[0].dtype not in (dtypes.float32, dtypes.float64) or any(v.ndim < 2 for v in node.inputs):
             return None
         scale, inside, operands = 1.0, [], []
         for value in node.inputs:

@@ -220,7 +220,7 @@ def test_values_one_by_one_instead_of_in_a_list(graph, fails):
 
 def test_items_of_graph_values_are_not_assigned(graph, fails):
     x = pf.placeholder(pf.float32, (2, 3), name="x")
-    with fails(errors.DTypeError, TypeError, "[setitem]", "x:0: float32[2,3]", "does not change", "pf.where", HERE):
+    with fails(errors.DTypeError, TypeError, "[setitem]", "x:0: float32[2,3]", "changed in place", "pf.where", HERE):
         x[0] = 1.0
 
 
