@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
+from turns import Contender, commit, interleaved, machine, serve
 
 SIZES = (16, 32, 32, 4)
 CALLS = 2000
@@ -85,18 +83,20 @@ def onnxruntime_call(feed: np.ndarray):
     return lambda: session.run(None, {"x": feed})[0]
 
 
-def serve(name: str) -> None:
-    """A contender's process: for each line on stdin, times CALLS calls and prints microseconds per call."""
+def contend(name: str) -> None:
+    """A contender's process: microseconds of each of CALLS calls, per turn."""
     call = contender(name)
     result = call()
-    print(json.dumps(np.asarray(result).tolist()), flush=True)
     for _ in range(200):
         call()
-    for _ in sys.stdin:
+
+    def turn(_: str) -> float:
         begin = time.perf_counter()
         for _ in range(CALLS):
             call()
-        print((time.perf_counter() - begin) / CALLS * 1e6, flush=True)
+        return (time.perf_counter() - begin) / CALLS * 1e6
+
+    serve(np.asarray(result).tolist(), turn)
 
 
 def compile_seconds(nodes: int = 500) -> float:
@@ -120,39 +120,25 @@ def compile_seconds(nodes: int = 500) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--contend", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve)
+    if arguments.contend:
+        contend(arguments.contend)
         return
     names = ["onnxruntime", "pyflow run", "pyflow make_callable"]
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, __file__, "--serve", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for name in names
-    }
-    answers = {name: np.array(json.loads(process.stdout.readline())) for name, process in processes.items()}
+    contenders = {name: Contender([__file__, "--contend", name]) for name in names}
+    answers = {name: np.array(each.about) for name, each in contenders.items()}
     for name in names[1:]:
         np.testing.assert_allclose(answers[name], answers[names[0]], rtol=1e-5, atol=1e-5)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(arguments.rounds):
-        for name, process in processes.items():
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            times[name].append(float(process.stdout.readline()))
-            time.sleep(0.05)
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
+    times = interleaved(contenders, arguments.rounds)
+    for each in contenders.values():
+        each.close()
     medians = {name: statistics.median(values) for name, values in times.items()}
     report = {
-        "machine": platform.processor() or platform.machine(),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "machine": machine(),
+        "commit": commit(),
         "microseconds": medians,
         "ratio": {name: medians[name] / medians["onnxruntime"] for name in names},
         "compile_500_nodes_ms": compile_seconds() * 1e3,
