@@ -227,6 +227,12 @@ static void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>&
   multiply_columns(rows, panels * kPanel, depth, a, b, c, c_stride, {accumulate, nullptr, 0, 0});
 }
 
+/* One tile of a left operand whose COUNT rows are adjacent, as Left says. */
+template <int COUNT, typename T>
+static inline void pack_adjacent(int64_t depth, const T* from, int64_t k_stride, T* to) {
+  for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * kRows, from + k * k_stride, COUNT * sizeof(T));
+}
+
 /* Packs rows x depth of a strided left operand as Left says, for any strides. */
 template <typename T>
 static void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to) {
@@ -235,7 +241,11 @@ static void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_strid
     const int64_t row = part_begin(rows, tiles, t);
     const int64_t count = part_begin(rows, tiles, t + 1) - row;
     const T* from = a + row * row_stride;
-    if (row_stride == 1) {
+    if (row_stride == 1 && count == kRows) {
+      pack_adjacent<kRows>(depth, from, k_stride, to);
+    } else if (row_stride == 1 && count == kRows - 1) {
+      pack_adjacent<kRows - 1>(depth, from, k_stride, to);
+    } else if (row_stride == 1) {
       for (int64_t k = 0; k < depth; ++k) {
         for (int64_t i = 0; i < count; ++i) to[k * kRows + i] = from[k * k_stride + i];
       }
@@ -252,7 +262,15 @@ template <typename T>
 static void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to) {
   constexpr int64_t stretch = 16;  // a cache line of each column is used up before the next column is touched
   if (column_stride == 1 && columns == kPanel) {
-    for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * kPanel, b + k * k_stride, kPanel * sizeof(T));
+    constexpr int64_t ahead = 16;  // rows lie apart, where no hardware fetches them early
+    for (int64_t k = 0; k < depth; ++k) {
+      const T* from = b + k * k_stride;
+      for (int64_t j = 0; j < kPanel; j += 64 / static_cast<int64_t>(sizeof(T))) {
+        __builtin_prefetch(from + ahead * k_stride + j, 0, 2);
+      }
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < kPanel; j += kLanes<T>) store(to + k * kPanel + j, load(from + j));
+    }
     return;
   }
   for (int64_t k0 = 0; k0 < depth; k0 += stretch) {
