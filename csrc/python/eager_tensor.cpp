@@ -306,6 +306,12 @@ void bind_tensor(py::module_& module) {
   the_type = reinterpret_cast<PyTypeObject*>(type.ptr());
   module.attr("TensorBase") = type;
   module.def(
+      "empty",
+      [](int32_t dtype, const std::vector<int64_t>& dims) {
+        return py::reinterpret_steal<py::object>(new_eager_array(dtype, dims));
+      },
+      py::arg("dtype"), py::arg("dims"), "A new array of a dtype's code, its content unsettled, for a tensor.");
+  module.def(
       "setup",
       [](const py::object& tensor, const py::object& dtype, const py::list& dtypes, const py::dict& ways) {
         Hooks& all = hooks();

@@ -345,9 +345,23 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     array = array_of(data, dtype, "tensor")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
+    array = _in_lines(array)
     made = Tensor._of(array, dtypes.as_dtype(array.dtype))
     if requires_grad:
         made.requires_grad = True
+    return made
+
+
+LARGE = 1 << 16
+"""Bytes from which memory begins with a cache line: vectors that cross lines are slow."""
+
+
+def _in_lines(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy of a large one of numbers that does not begin with a cache line."""
+    if array.nbytes < LARGE or array.dtype.kind == "O" or array.ctypes.data % 64 == 0:
+        return array
+    made: np.ndarray = native.empty(dtypes.as_dtype(array.dtype).code, array.shape)
+    np.copyto(made, array)
     return made
 
 
