@@ -25,6 +25,7 @@ FIRST_IN = {
 
 ORDER = (
     "capture",
+    "unify",
     "infer",
     "simplify",
     "fold",

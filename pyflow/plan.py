@@ -107,6 +107,9 @@ def overwritable(step: Step) -> tuple[View, ...]:
     """The inputs over which the step may write an output, element by element."""
     if step.kernel == "elementwise":
         return step.inputs
+    if step.kernel in ("matmul", "matmul_packed") and step.programs:
+        factors = {view.buffer for view in step.inputs[:2]}
+        return tuple(view for view in step.inputs[2:] if view.buffer not in factors)
     return step.inputs[:1] if step.kernel == "put_row" else ()
 
 

@@ -96,6 +96,7 @@ class _Writer:
         tail = [f"output {self.value(value)}" for value in region.outputs]
         tail += [f"commit {quoted(name)} {self.value(value)}" for name, value in region.commits]
         tail += [f"effect {self.number(node)}" for node in region.effects]
+        tail += [f"check <{left}> <{right}> {quoted(what)}" for left, right, what in region.checks]
         head = [] if indent else ["pyflow region 1", *self.symbol_lines()]
         self.lines += [indent + line for line in (*head, *body, *tail)]
 

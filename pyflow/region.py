@@ -14,6 +14,7 @@ from typing import Any
 
 from pyflow import dims
 from pyflow.body import accesses, acts
+from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, Origin, message, user_origin
 from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import OPS, Flow, OpDef, TensorType, attr_key
@@ -103,6 +104,8 @@ class Region:
     """Nodes that run for what they do (assert, print), in program order."""
     variables: Mapping[str, Value] = field(default_factory=dict)
     """The inputs that are variables' values before the run, by variable."""
+    checks: tuple[tuple[Size, Size, str], ...] = ()
+    """Sizes that a run compares before it starts, beside what its nodes ask, and the message where they differ."""
     inner: bool = False
     """A body in the table of what it stands in: the late symbols that it mentions are defined out there."""
 

@@ -35,6 +35,11 @@ def is_contiguous(view: View) -> bool:
     return all(have == want or size == 1 for have, want, size in zip(view.strides, wanted, view.dims, strict=True))
 
 
+def relabel(view: View, shape: Sequence[Size]) -> View:
+    """The same view; ``shape`` says its sizes in other words."""
+    return _window(view, tuple(shape), contiguous_strides(shape) if is_contiguous(view) else view.strides)
+
+
 def permute(view: View, axes: Sequence[int]) -> View:
     """Axis i of the result is axis ``axes[i]`` of ``view``."""
     return _window(view, tuple(view.dims[a] for a in axes), tuple(view.strides[a] for a in axes))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyflow import dims, dtypes
+from pyflow import dims, dtypes, views
 from pyflow.apply import is_operand
 from pyflow.dims import Dim, Size
 from pyflow.errors import InvalidArgumentError, PyflowError, message, user_origin
@@ -256,10 +256,16 @@ relabel: Callable[..., Any] = define(
     attrs={"dims": SIZES},
     infer=lambda x, dims: TensorType(x.dtype, dims),
     ref=lambda x, dims: x,
+    view=lambda node, inputs: None if node.late else (views.relabel(inputs[0], node.types[0].dims),),
     lower=lambda node, inputs, outputs: Lowering("copy", inputs, outputs),
     vjp=lambda node, gradient: (call("relabel", gradient, node.inputs[0].dims),),
-    doc="``x``, whose sizes are known by the names ``dims``: how a body of control flow gives a shape of its own.",
+    doc="""``x``, whose sizes are known by the names ``dims``: how a body of control flow gives a shape of its own,
+    and sizes that are checked to be equal become one.""",
 )
+
+
+def _checked(left: Size, right: Size, what: str, by: str) -> list[Check]:
+    return [] if left == right else [(left, right, what)]
 
 
 checked = define(
@@ -267,7 +273,7 @@ checked = define(
     "x:*",
     attrs={"left": SIZE, "right": SIZE, "what": TEXT, "by": TEXT},
     infer=lambda x, left, right, what, by: x.type,
-    checks=lambda node: [(node.attrs["left"], node.attrs["right"], node.attrs["what"])],
+    checks=lambda node: _checked(**node.attrs),
     content=lambda x, left, right, what, by: x.content,
     ref=lambda x, left, right, what, by: x,
     view=lambda node, inputs: inputs,

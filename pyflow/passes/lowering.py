@@ -69,7 +69,7 @@ class Lowered:
     def __init__(self, region: Region, target: Target, lower_flow: Callable[[Lowered, Node], None]) -> None:
         self.buffers: list[Buffer] = []
         self.constants: list[np.ndarray] = []
-        self.checks: dict[Check, None] = {}
+        self.checks = dict.fromkeys(Check(*each) for each in region.checks)
         self.variables: dict[str, int] = {}
         self.names: dict[int, int] = {}
         """What TEMPORARY buffers became: other ones, OUTPUT or VARIABLE ones."""

@@ -23,6 +23,7 @@ from pyflow.passes.place import place
 from pyflow.passes.recognise import recognise
 from pyflow.passes.schedule import schedule
 from pyflow.passes.simplify import simplify
+from pyflow.passes.unify import unify
 from pyflow.plan import Plan
 from pyflow.printer import dump, dump_plan
 from pyflow.region import Region
@@ -42,6 +43,7 @@ class Pass:
 
 
 PIPELINE: tuple[Pass, ...] = (
+    Pass("unify", unify, "equal sizes are one symbol, before all that compares types"),
     Pass("infer", infer, "types and symbolic values: all later passes may trust types"),
     Pass("simplify", simplify, "algebra from OpDef facts, before fold: x*1 needs no arithmetic"),
     Pass("fold", fold, "constant subgraphs, before place: folded weights need no device"),
