@@ -271,16 +271,16 @@ class Graph(Unique):
         self.seed: int | None = None
         """Of the generator that ops without a seed draw from; None: from the operating system."""
         self.bound: dict[int, tuple[Any, Any]] = {}  # by id: an eager tensor, and the variable that it is here
+        self.files: list[Any] = []  # that constants are read from: see pyflow/stored.py
+        self.source: Any = None  # the Source of pyflow/stored.py that it was made from
         self.finalized = False
         self._lock = threading.RLock()
         self._names: dict[str, Node] = {}
-        self._next_number: dict[str, int] = {}
-        """By name: the numbers below are taken."""
+        self._next_number: dict[str, int] = {}  # by name: the numbers below are taken
         self._aliases: dict[str, Value] = {}
         self._symbols: dict[str, Dim] = {}
         self._once: dict[Any, Value] = {}
-        self.definers: dict[str, Node] = {}
-        """By late symbol: the node that defines it."""
+        self.definers: dict[str, Node] = {}  # by late symbol
         self._scopes = _Scopes()
         self._epoch = 0
         self._growth: dict[tuple[str, int], set[int]] = {}

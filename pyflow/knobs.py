@@ -38,5 +38,6 @@ MAX_REWRITES = Knob(
 CHECK = Knob("PYFLOW_CHECK", 0, "1: check the graph after every pass, as PYFLOW_DEBUG does")
 ISA = Knob("PYFLOW_ISA", "", "portable, avx2 or avx512: the kernels to use instead of the best this CPU has")
 THREADS = Knob("PYFLOW_THREADS", 0, "threads of a session that does not say (0: affinity mask and cgroup quota)")
+CACHE_DIR = Knob("PYFLOW_CACHE_DIR", "", "a folder in which compiled plans are kept and looked up (not set: off)")
 
-ALL: tuple[Knob, ...] = (DEBUG, DUMP, STOP_AFTER, MAX_REWRITES, CHECK, ISA, THREADS)
+ALL: tuple[Knob, ...] = (DEBUG, DUMP, STOP_AFTER, MAX_REWRITES, CHECK, ISA, THREADS, CACHE_DIR)

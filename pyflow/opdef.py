@@ -7,7 +7,9 @@ needs to know of an op stands in the op's own row.
 from __future__ import annotations
 
 import inspect
+import math
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,6 +68,21 @@ class Constant:
         if array.nbytes <= 1024:
             content = tuple(array.flat) if array.dtype.kind == "O" else array.tobytes()
         self.key = (array.dtype.str, array.shape, content)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.array, dtype, copy=copy) if dtype is not None or copy else self.array
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and self.key == other.key
@@ -252,6 +269,7 @@ class OpDef:
     fallible: bool | Callable[[Node], bool] = False
     rounds: bool = False
     onnx: str = ""
+    module: str = ""  # of whoever defined it
     doc: str = ""
     multiple: bool = False
 
@@ -385,6 +403,7 @@ def define(
         infer,
         ref,
         dict(defaults or {}),
+        module=sys._getframe(1).f_globals.get("__name__", ""),
         **rest,
     )
     if name in OPS:

@@ -26,6 +26,7 @@ from pyflow.opdef import BODY, VARIABLE, Constant, TensorType
 from pyflow.parser import parse_graph
 from pyflow.plan import Plan, View
 from pyflow.region import Region
+from pyflow.stored import StoredConstant
 
 __all__ = ["diff", "dot", "dump", "dump_parts", "dump_plan", "parse_graph"]
 
@@ -35,11 +36,17 @@ INLINE = 16
 
 def dump(source: Graph | Region) -> str:
     """The text of a graph or region; large constants are named, not written."""
-    return dump_parts(source)[0]
+    return dump_held(source)[0]
 
 
 def dump_parts(source: Graph | Region) -> tuple[str, dict[str, np.ndarray]]:
     """The text, and the large constants that it names: what :func:`parse_graph` takes."""
+    text, constants = dump_held(source)
+    return text, {name: held.array for name, held in constants.items()}
+
+
+def dump_held(source: Graph | Region) -> tuple[str, dict[str, Constant]]:
+    """As :func:`dump_parts`; constants that lie in files are not read."""
     writer = _Writer()
     if isinstance(source, Graph):
         writer.graph(source)
@@ -51,7 +58,7 @@ def dump_parts(source: Graph | Region) -> tuple[str, dict[str, np.ndarray]]:
 class _Writer:
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.constants: dict[str, np.ndarray] = {}
+        self.constants: dict[str, Constant] = {}
         self.references: dict[int, str] = {}
         self.numbers: dict[Node, int] = {}
         self.bodies: dict[Any, str] = {}
@@ -192,7 +199,7 @@ class _Writer:
         if declared is BODY and attr is not None:
             return self.bodies[attr]
         if isinstance(attr, Constant):
-            return self.constant(attr.array)
+            return self.constant(attr)
         if isinstance(attr, Dim):
             return f"<{self.size(attr)}>"
         if isinstance(attr, DType):
@@ -205,7 +212,10 @@ class _Writer:
             return repr(attr)
         return f"!{type(attr).__name__}"
 
-    def constant(self, array: np.ndarray) -> str:
+    def constant(self, held: Constant) -> str:
+        if isinstance(held, StoredConstant):
+            return self.reference(held, id(held))
+        array = held.array
         if array.dtype.kind == "O":
             entries = ", ".join(map(quoted, array.reshape(-1).tolist()))
             return f"tensor(string, [{', '.join(map(str, array.shape))}], [{entries}])"
@@ -213,10 +223,14 @@ class _Writer:
         if array.size <= INLINE and dtype.kind in "iubf" and _reads_back(array, dtype):
             entries = ", ".join(map(repr, _entries(array, dtype)))
             return f"tensor({dtype}, [{', '.join(map(str, array.shape))}], [{entries}])"
-        if id(array) not in self.references:
-            name = self.references[id(array)] = f"c{len(self.constants)}"
-            self.constants[name] = array
-        return self.references[id(array)]
+        return self.reference(held, id(array))
+
+    def reference(self, held: Constant, identity: int) -> str:
+        """The name of a large constant."""
+        if identity not in self.references:
+            name = self.references[identity] = f"c{len(self.constants)}"
+            self.constants[name] = held
+        return self.references[identity]
 
 
 def _entries(array: np.ndarray, dtype: dtypes.DType) -> list[Any]:

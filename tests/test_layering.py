@@ -17,7 +17,19 @@ CPP = sorted(path for ending in ("*.h", "*.cpp", "*.def") for path in (ROOT / "c
 # room: what its files may import besides the room itself. A room is a file or folder of pyflow/.
 DECLARE = {"dims", "dtypes", "errors", "objects"}
 GRAPH = DECLARE | {"apply", "body", "graph", "opdef", "operators"}
-PASSES = GRAPH | {"check", "interpret", "knobs", "ops", "plan", "printer", "region", "rewrite", "target", "views"}
+PASSES = GRAPH | {
+    "check",
+    "interpret",
+    "knobs",
+    "ops",
+    "plan",
+    "printer",
+    "region",
+    "rewrite",
+    "stored",
+    "target",
+    "views",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "dims": set(),
@@ -25,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "knobs": {"errors"},
     "objects": {"dtypes", "errors"},
     "opdef": DECLARE,
+    "stored": DECLARE | {"opdef"},
     "operators": DECLARE | {"opdef"},
     "graph": DECLARE | {"opdef", "operators"},
     "apply": DECLARE | {"graph", "opdef"},
@@ -38,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "algebra": GRAPH | {"ops"},
     "gradients": GRAPH | {"ops"},
     "parser": GRAPH,
-    "printer": GRAPH | {"parser", "plan", "region"},
+    "printer": GRAPH | {"parser", "plan", "region", "stored"},
     "check": GRAPH | {"region"},
     "rewrite": GRAPH | {"knobs", "region"},
     "target": GRAPH | {"interpret", "plan"},

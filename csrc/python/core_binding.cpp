@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "core/checksum.h"
 #include "core/dtype.h"
 #include "core/registry.h"
 #include "python/arrays.h"
@@ -197,6 +198,15 @@ void bind_core(py::module_& module) {
       .def("clear", [](Cancel& cancel) { __atomic_store_n(&cancel.flag, 0, __ATOMIC_RELAXED); })
       .def("is_set", [](const Cancel& cancel) { return __atomic_load_n(&cancel.flag, __ATOMIC_RELAXED) != 0; })
       .def_property_readonly("address", [](Cancel& cancel) { return reinterpret_cast<uintptr_t>(&cancel.flag); });
+  module.def(
+      "checksum",
+      [](const py::buffer& data) {
+        const py::buffer_info info = data.request();
+        const auto* bytes = static_cast<const uint8_t*>(info.ptr);
+        const py::gil_scoped_release release;
+        return checksum({bytes, static_cast<size_t>(info.size * info.itemsize)});
+      },
+      py::arg("data"), "A sum over a contiguous buffer that shows damage; see core/checksum.h.");
   module.def("backends", [] {
     std::vector<std::string> names;
     for (const pf_backend* backend : Registry::instance().list()) names.push_back(backend->name);

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--profile", is_flag=True, help="Show the time of each step.")
 @models.threads_option
 @models.device_option
+@models.cache_option
 @models.json_option
 def bench(
     model: str,
@@ -38,6 +39,7 @@ def bench(
     profile: bool,
     threads: int,
     device: str,
+    cache_dir: str | None,
     as_json: bool,
 ) -> None:
     """Measure how long an ONNX model or a saved graph takes.
@@ -54,7 +56,9 @@ def bench(
     count = threads or THREADS.get() or _available()
     timings = [
         measure_apart(
-            Request(engine, model, feeds, count, device, warmup, runs, seconds, profile and engine == "pyflow")
+            Request(
+                engine, model, feeds, count, device, warmup, runs, seconds, profile and engine == "pyflow", cache_dir
+            )
         )
         for engine in filter(None, ("pyflow", against))
     ]

@@ -27,6 +27,7 @@ class Request:
     runs: int
     seconds: float
     profile: bool = False
+    cache_dir: str | None = None
 
 
 @dataclass
@@ -106,9 +107,10 @@ def _pyflow(request: Request) -> Engine:
     from pyflow.runtime.config import RunOptions, SessionConfig
     from pyflow.runtime.session import Session
 
-    graph = open_graph(request.path)
-    session = Session(graph, SessionConfig(threads=request.threads, device=request.device))
-    function = session.make_callable(list(graph.outputs), list(request.feeds))
+    graph = open_graph(request.path, request.cache_dir)
+    config = SessionConfig(threads=request.threads, device=request.device, cache_dir=request.cache_dir)
+    session = Session(graph, config)
+    function = session.make_callable(None, list(request.feeds))
     arrays = list(request.feeds.values())
 
     def profile() -> list[dict[str, Any]]:

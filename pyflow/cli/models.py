@@ -27,6 +27,11 @@ threads_option = click.option(
 )
 device_option = click.option("--device", default="cpu", show_default=True, help="The backend to run on.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Of random inputs.")
+cache_option = click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False),
+    help="Keep compiled plans in this folder, and look there first.  [default: PYFLOW_CACHE_DIR]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
@@ -57,10 +62,10 @@ def is_onnx(path: str) -> bool:
     return path.lower().endswith(ONNX_ENDINGS)
 
 
-def open_graph(path: str) -> Graph:
+def open_graph(path: str, cache_dir: str | None = None) -> Graph:
     """The graph in an ONNX model or a file of ``Graph.save``."""
     if is_onnx(path):
-        return onnx_room().load(path)  # type: ignore[no-any-return]
+        return onnx_room().load(path, cache_dir=cache_dir)  # type: ignore[no-any-return]
     from pyflow.runtime.saved_graph import load_graph
 
     return load_graph(path)

@@ -29,6 +29,7 @@ from pyflow.cli import models
 )
 @models.threads_option
 @models.device_option
+@models.cache_option
 @models.json_option
 def run(
     model: str,
@@ -39,6 +40,7 @@ def run(
     outputs: tuple[str, ...],
     threads: int,
     device: str,
+    cache_dir: str | None,
     as_json: bool,
 ) -> None:
     """Run an ONNX model or a saved graph.
@@ -49,7 +51,7 @@ def run(
     from pyflow.runtime.session import Session
 
     wanted = dict(_target(text) for text in outputs)
-    graph = models.open_graph(model)
+    graph = models.open_graph(model, cache_dir)
     feeds: dict[str, Any] = models.read_inputs(graph, inputs)
     numbers = models.parse_sizes(sizes)
     if random or not graph.inputs:
@@ -59,7 +61,7 @@ def run(
     extra = [name for name in wanted if name and name not in names]
     for name in extra:
         models.find(graph, name)
-    with Session(graph, SessionConfig(threads=threads, device=device)) as session:
+    with Session(graph, SessionConfig(threads=threads, device=device, cache_dir=cache_dir)) as session:
         begin = time.perf_counter()
         results = dict(zip([*names, *extra], session.run([*graph.outputs, *extra], feeds), strict=True))
         seconds = time.perf_counter() - begin

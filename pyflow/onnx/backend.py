@@ -11,7 +11,7 @@ from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from pyflow.errors import InvalidArgumentError, PyflowError, UnimplementedError, message, user_origin
 from pyflow.graph import Graph
-from pyflow.onnx.check import check
+from pyflow.onnx.checking import check
 from pyflow.onnx.importer import type_proto
 from pyflow.onnx.loader import load
 from pyflow.runtime.backends import list_backends

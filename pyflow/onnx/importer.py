@@ -25,6 +25,7 @@ from pyflow.errors import (
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.interpret import evaluate_node
 from pyflow.onnx import table
+from pyflow.onnx.apart import Apart
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.schemas import attributes_of, check_inputs
 from pyflow.onnx.tensors import array_of, dense_of
@@ -128,10 +129,13 @@ class Importer:
         folder: str | None,
         functions: Mapping[tuple[str, str, str], Any],
         nodes: Sequence[NodeProto] = (),
+        apart: Apart | None = None,
     ) -> None:
         self.graph = graph
         self.label = label
         self.folder = folder
+        self.apart = apart
+        """The file in which data of initializers was left."""
         self.functions = functions
         self.problems: list[Problem] = []
         self.overridable: set[Value] = set()
@@ -144,17 +148,21 @@ class Importer:
         written = sum(_count(function.node) for function in functions.values()) + _count(nodes)
         self._may_add = max(MOST_ADDED, MOST_PER_NODE * written)
 
-    def constant(self, array: np.ndarray) -> Value:
-        """A constant that holds ``array`` itself, which is not copied."""
-        array = np.require(array, requirements="C")
-        array.setflags(write=False)
-        value: Value = apply(OPS["constant"], (), {"value": Constant(array)})
+    def constant(self, held: np.ndarray | Constant) -> Value:
+        """A constant that holds ``held`` itself, which is not copied."""
+        if isinstance(held, np.ndarray):
+            held = np.require(held, requirements="C")
+            held.setflags(write=False)
+            held = Constant(held)
+        value: Value = apply(OPS["constant"], (), {"value": held})
         return value
 
     def initializers(self, proto: GraphProto) -> Iterator[tuple[str, Any]]:
         """(name, array) of a graph's own tensors."""
         for tensor in proto.initializer:
-            yield tensor.name, array_of(tensor, self.folder, f"initializer {tensor.name!r}")
+            what = f"initializer {tensor.name!r}"
+            left = self.apart.constant(tensor, what) if self.apart is not None else None
+            yield tensor.name, array_of(tensor, self.folder, what) if left is None else left
         for sparse in proto.sparse_initializer:
             yield sparse.values.name, dense_of(sparse, self.folder)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import onnx
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import ModelProto, ValueInfoProto
 
-import pyflow.onnx.rows  # noqa: F401
 from pyflow import dtypes
 from pyflow.dims import Dim
 from pyflow.errors import (
@@ -27,8 +25,9 @@ from pyflow.errors import (
 )
 from pyflow.graph import Graph, Value
 from pyflow.onnx import table
+from pyflow.onnx.apart import Apart, open_apart
 from pyflow.onnx.importer import MISSING, Importer, Problem, Scope
-from pyflow.onnx.tensors import dim_of, dtype_of, symbol_name
+from pyflow.onnx.tensors import dim_of, dtype_of, noting_files, symbol_name
 from pyflow.onnx.variants import held_by
 from pyflow.ops.sources import placeholder, placeholder_with_default
 
@@ -40,19 +39,12 @@ Shapes: TypeAlias = Mapping[str, Sequence[Any]]
 
 
 def load(model: Model, *, shapes: Shapes | None = None, folder: str | os.PathLike | None = None) -> Graph:
-    """A graph that computes what an ONNX model computes.
+    """As :func:`pyflow.onnx.load`, which sees to plans that were kept."""
+    return load_noting(model, shapes, folder).graph
 
-    model: a path, the bytes of a file, or a ModelProto. shapes: by input, in place of what the model declares, as
-    :func:`pyflow.placeholder` takes them. folder: where external data lies; default: the folder of the path.
 
-    ``graph.inputs`` and ``graph.outputs`` stand in the model's order: ``Session(graph).run(None, {"x": array})`` gives
-    the outputs. Every input, initializer, intermediate and output can be fetched and fed by its name in the model. An
-    initializer that is listed as an input too can be fed and is the input's default (before IR version 4, where all of
-    them are listed, it is a constant). Sizes named by a dim_param are symbols of that name.
-
-    Raises DataLossError for bytes that are no model, InvalidArgumentError for a model that contradicts itself or the
-    standard, UnimplementedError listing every node that cannot be mapped (:func:`pyflow.onnx.check` gives the list).
-    """
+def load_noting(model: Model, shapes: Shapes | None, folder: str | os.PathLike | None) -> Imported:
+    """As ``load``; also tells which files were read beside the model's."""
     imported = import_model(model, shapes, folder)
     if imported.problems:
         kind = InvalidArgumentError if all(each.supported for each in imported.problems) else UnimplementedError
@@ -62,26 +54,27 @@ def load(model: Model, *, shapes: Shapes | None = None, folder: str | os.PathLik
         raise kind(
             message("onnx", f"{imported.label}: {count} node{'s' * (count > 1)} cannot be imported\n{shown}{more}")
         )
-    return imported.graph
+    return imported
 
 
 class Imported:
-    """A graph, and what kept it from being whole."""
+    """A graph, what kept it from being whole, and the files beside the model that it is made of."""
 
-    def __init__(self, graph: Graph, label: str, problems: list[Problem]) -> None:
+    def __init__(self, graph: Graph, label: str, problems: list[Problem], files: Sequence[str]) -> None:
         self.graph = graph
         self.label = label
         self.problems = problems
+        self.files = files
 
 
 def import_model(model: Model, shapes: Shapes | None = None, folder: str | os.PathLike | None = None) -> Imported:
     """As ``load``; problems of nodes are listed, not raised."""
     label = "model"
     try:
-        proto, label, beside = read(model)
+        proto, label, beside, apart = _read_apart(model)
         proto = in_a_known_opset(proto)
         settled = os.fspath(folder) if folder is not None else beside
-        return _import(proto, label, settled, {} if shapes is None else shapes)
+        return _import(proto, label, settled, {} if shapes is None else shapes, apart)
     except PyflowError as error:
         if str(error).startswith("["):
             raise
@@ -111,6 +104,19 @@ def _read(model: Model) -> tuple[ModelProto, str, str | None]:
         return _parsed(file.read(), path), os.path.basename(path), os.path.dirname(os.path.abspath(path))
 
 
+def _read_apart(model: Model) -> tuple[ModelProto, str, str | None, Apart | None]:
+    """As :func:`read`; the data of large initializers is left in the file, if there is one."""
+    found = open_apart(os.fspath(model)) if isinstance(model, (str, os.PathLike)) and os.path.isfile(model) else None
+    if found is not None:
+        apart, light = found
+        path = apart.file.path
+        proto = _parsed(light, path)
+        if opsets_of(proto).get("", OLDEST) >= OLDEST:
+            _check_text(proto)
+            return proto, os.path.basename(path), os.path.dirname(path), apart
+    return (*read(model), None)
+
+
 def _parsed(data: bytes, what: str) -> ModelProto:
     proto = ModelProto()
     try:
@@ -122,31 +128,16 @@ def _parsed(data: bytes, what: str) -> ModelProto:
     return proto
 
 
-@functools.cache
-def _texts_of(kind: Descriptor) -> tuple[list[FieldDescriptor], list[FieldDescriptor]]:
-    """The fields that hold text, and those that hold messages with text in them."""
-    holds = FieldDescriptor
-    return (
-        [field for field in kind.fields if field.type == holds.TYPE_STRING],
-        [field for field in kind.fields if field.type == holds.TYPE_MESSAGE],
-    )
-
-
 def _check_text(message: Message) -> None:
     """Raises DataLossError for text that is not UTF-8, which protobuf hands over as bytes."""
-    texts, messages = _texts_of(message.DESCRIPTOR)
-    for field in texts:
-        value = getattr(message, field.name)
-        for entry in (value,) if isinstance(value, (str, bytes)) else value:
-            if not isinstance(entry, str):
-                raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
-    for field in messages:
-        value = getattr(message, field.name)
-        if not isinstance(value, Message):
-            for entry in value:
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_STRING:
+            for entry in (value,) if isinstance(value, (str, bytes)) else value:
+                if not isinstance(entry, str):
+                    raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for entry in (value,) if isinstance(value, Message) else value:
                 _check_text(entry)
-        elif message.HasField(field.name):
-            _check_text(value)
 
 
 def opsets_of(proto: ModelProto) -> dict[str, int]:
@@ -198,18 +189,20 @@ def _functions(proto: ModelProto) -> dict[tuple[str, str, str], Any]:
     return result
 
 
-def _import(proto: ModelProto, label: str, folder: str | None, shapes: Shapes) -> Imported:
+def _import(proto: ModelProto, label: str, folder: str | None, shapes: Shapes, apart: Apart | None) -> Imported:
     graph = Graph()
-    importer = Importer(graph, label, folder, _functions(proto), proto.graph.node)
+    if apart is not None:
+        graph.files.append(apart.file)
+    importer = Importer(graph, label, folder, _functions(proto), proto.graph.node, apart)
     scope = Scope(opsets_of(proto))
     unknown = set(shapes) - {entry.name for entry in proto.graph.input}
     if unknown:
         raise NotFoundError(f"shapes= names {sorted(unknown)}, which the model does not have as inputs")
-    with graph.as_default():
+    with graph.as_default(), noting_files() as files:
         _declare(proto, importer, scope, shapes)
         importer.nodes(proto.graph.node, scope)
         graph.outputs = _outputs(proto, importer, scope)
-    return Imported(graph, label, importer.problems)
+    return Imported(graph, label, importer.problems, sorted(files))
 
 
 def _declare(proto: ModelProto, importer: Importer, scope: Scope, shapes: Shapes) -> None:

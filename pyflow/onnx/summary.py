@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from pyflow.onnx.check import Problem, check
+from pyflow.onnx.checking import Problem, check
 from pyflow.onnx.loader import Model, opsets_of, read
 from pyflow.onnx.tensors import BY_ONNX
 

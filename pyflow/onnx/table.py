@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any
 
 from onnx import defs
@@ -52,6 +53,17 @@ def onnx_op(*op_types: str, since: int = 1, domain: str = "", older: bool = Fals
     return add
 
 
+@cache
+def _complete() -> None:
+    """Reads the rows that pyflow comes with."""
+    import_module("pyflow.onnx.rows")
+
+
+def is_extended() -> bool:
+    """Are there rows that pyflow does not come with?"""
+    return not all(row.__module__.startswith("pyflow.") for rows in _rows.values() for row in rows.values())
+
+
 def _direct(op: OpDef) -> Row:
     function = FUNCTIONS[op.name]
     return lambda node, *inputs: function(*inputs)
@@ -72,6 +84,7 @@ def _direct_rows() -> dict[str, Row]:
 
 def find(domain: str, op_type: str, version: int) -> Row | None:
     """The row of an op at a version of its domain, or None."""
+    _complete()
     rows = _rows.get((domain, op_type))
     if rows:
         sinces = sorted(rows)
@@ -83,6 +96,7 @@ def find(domain: str, op_type: str, version: int) -> Row | None:
 
 def reads_older(op_type: str, since: int) -> bool:
     """There is a row for the op of the main domain as it was in an old version."""
+    _complete()
     return (op_type, since) in _older
 
 

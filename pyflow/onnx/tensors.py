@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ def dtype_of(code: int, what: str) -> DType:
     return BY_ONNX[code]
 
 
-def _count(shape: tuple[int, ...], what: str) -> int:
+def count_of(shape: tuple[int, ...], what: str) -> int:
     if any(size < 0 for size in shape):
         raise InvalidArgumentError(f"{what} has the shape {list(shape)}: a size is negative")
     count = math.prod(shape)
@@ -48,7 +50,7 @@ def array_of(tensor: TensorProto, folder: str | None, what: str = "") -> np.ndar
     what = what or f"tensor {tensor.name!r}"
     dtype = dtype_of(tensor.data_type, what)
     shape = tuple(tensor.dims)
-    count = _count(shape, what)
+    count = count_of(shape, what)
     if tensor.HasField("segment"):
         raise UnimplementedError(f"{what} is stored in segments")
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -115,14 +117,31 @@ def _inside(folder: str, location: str, what: str) -> str:
         raise InvalidArgumentError(f"{what} names the file {location!r}; expected one inside the model's folder")
     if not os.path.isfile(path):
         raise InvalidArgumentError(f"{what} names the file {location!r}, which is not there")
+    for files in getattr(_noting, "files", ()):
+        files.add(path)
     return path
+
+
+_noting = threading.local()
+
+
+@contextmanager
+def noting_files() -> Iterator[set[str]]:
+    """Gives the paths of the files with data that are opened inside, by this thread."""
+    files: set[str] = set()
+    outer = getattr(_noting, "files", ())
+    _noting.files = (*outer, files)
+    try:
+        yield files
+    finally:
+        _noting.files = outer
 
 
 def dense_of(sparse: SparseTensorProto, folder: str | None) -> np.ndarray:
     """The array that a sparse tensor stands for."""
     what = f"sparse tensor {sparse.values.name!r}"
     shape = tuple(sparse.dims)
-    count = _count(shape, what)
+    count = count_of(shape, what)
     if count > MOST_DENSE:
         raise ResourceExhaustedError(f"{what} has the shape {list(shape)}: too large to be made dense")
     values, indices = array_of(sparse.values, folder), array_of(sparse.indices, folder)

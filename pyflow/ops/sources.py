@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +25,11 @@ TRACKED_LIMIT = 64
 """Integer values of at most this many elements are tracked while the graph is built."""
 
 
-def known_content(array: np.ndarray) -> Any:
+def known_content(held: np.ndarray | Constant) -> Any:
     """What an integer array holds, as sizes, if it is 0-d or 1-d and small."""
-    if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > TRACKED_LIMIT:
+    if held.dtype.kind not in "iu" or len(held.shape) > 1 or math.prod(held.shape) > TRACKED_LIMIT:
         return None
+    array = np.asarray(held)
     return int(array) if array.ndim == 0 else tuple(int(entry) for entry in array)
 
 
@@ -35,8 +37,8 @@ _constant = define(
     "constant",
     "",
     attrs={"value": CONSTANT},
-    infer=lambda value: TensorType(dtypes.as_dtype(value.array.dtype), value.array.shape),
-    content=lambda value: known_content(value.array),
+    infer=lambda value: TensorType(dtypes.as_dtype(value.dtype), value.shape),
+    content=lambda value: known_content(value),
     ref=lambda value: value.array,
     onnx="Constant",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
 from pyflow.errors import InternalError, PyflowError
 from pyflow.graph import Node, Value
-from pyflow.ops.common import constant_array
 from pyflow.region import Region
 from pyflow.rewrite import Rule, constant_of, rewrite
 from pyflow.target import Target
@@ -33,22 +32,22 @@ def _folder(target: Target, allowance: int) -> Callable[[Node], tuple[Value, ...
         nonlocal left
         if node.op.ref is None or node.op.effect or node.op.name == "constant":
             return None
-        held = [constant_array(value) for value in node.inputs]
-        arrays = [array for array in held if array is not None]
-        if len(arrays) < len(held) or any(map(_has_unknown_size, node.attrs.values())):
+        if not all(value.node.op.name == "constant" for value in node.inputs):
+            return None
+        if any(map(_has_unknown_size, node.attrs.values())):
             return None
         if any(type.dtype is dtypes.variant for type in node.types):
             return None
         size: Size = 0
         for type in node.types:
             size = dims.add(size, dims.mul(dims.product(type.dims), type.dtype.itemsize))
-        given = sum({id(array): array.nbytes for array in arrays}.values())
+        given = _bytes_of(value.node for value in node.inputs)
         if not isinstance(size, int) or (size > given and (size > BUDGET or node.op.view is not None)):
             return None
         if size > BUDGET and size > left:
             return None
         try:
-            results = target.evaluate(node, arrays)
+            results = target.evaluate(node, [value.node.attrs["value"].array for value in node.inputs])
         except InternalError:
             raise
         except (PyflowError, MemoryError):
@@ -67,9 +66,13 @@ def _own(array: np.ndarray) -> np.ndarray:
     return np.array(array, order="C") if array.base is not None or not array.flags.c_contiguous else array
 
 
+def _bytes_of(constants: Iterable[Node]) -> int:
+    """Each counted once."""
+    return sum(held.nbytes for held in {node.attrs["value"] for node in constants})
+
+
 def fold(region: Region, target: Target) -> Region:
     """``region`` with constant subgraphs as constants. A node that fails is left for the run to report."""
-    held = (array for node in region.nodes() for array in map(constant_array, node.outputs) if array is not None)
-    allowance = GROWTH * sum({id(array): array.nbytes for array in held}.values())
+    allowance = GROWTH * _bytes_of(node for node in region.nodes() if node.op.name == "constant")
     rule = Rule("fold", (), _folder(target, allowance), why="its operands are constants")
     return rewrite(region, (rule,), target.numerics)

@@ -13,11 +13,11 @@ from pyflow.dims import Dim, Size
 from pyflow.errors import UnimplementedError, message
 from pyflow.graph import Node, Value
 from pyflow.objects import constant_handles
-from pyflow.opdef import Lowering, TensorType
-from pyflow.ops.common import constant_array
+from pyflow.opdef import Constant, Lowering, TensorType
 from pyflow.ops.internal.fused import lead
 from pyflow.plan import Buffer, Check, Kind, Step, View
 from pyflow.region import Region
+from pyflow.stored import StoredConstant
 from pyflow.target import Target
 
 TAKE = "take"
@@ -68,7 +68,7 @@ class Lowered:
 
     def __init__(self, region: Region, target: Target, lower_flow: Callable[[Lowered, Node], None]) -> None:
         self.buffers: list[Buffer] = []
-        self.constants: list[np.ndarray] = []
+        self.constants: list[Any] = []
         self.checks = dict.fromkeys(Check(*each) for each in region.checks)
         self.variables: dict[str, int] = {}
         self.names: dict[int, int] = {}
@@ -221,7 +221,7 @@ class Lowered:
                 maker = value.node.op
                 computed = maker.view is None and maker.flow is None and value not in given
                 computed = computed and not maker.host and maker.name != "transfer"
-                if uses[value] == 1 and computed and len(value.node.outputs) == 1 and constant_array(value) is None:
+                if uses[value] == 1 and computed and len(value.node.outputs) == 1 and maker.name != "constant":
                     self._windows[value] = (node, index)
 
     def _backend(self, node: Node) -> str:
@@ -260,15 +260,13 @@ class Lowered:
                     self._check_here(check)
                 else:
                     self.checks[check] = None
-        held = constant_array(node.outputs[0]) if node.outputs else None
-        if held is not None:
+        if node.op.name == "constant":
             value = node.outputs[0]
             key = node.attrs["value"]
             if key in self._held:
                 self._leaf(value, self._held[key], frozenset())
                 return
-            native = constant_handles(held) if value.dtype.is_object else held
-            self.constants.append(np.require(native, requirements="C"))
+            self.constants.append(_native(key, value))
             self._held[key] = self.add_buffer(Kind.CONSTANT, value.type)
             self._leaf(value, self._held[key], frozenset())
             return
@@ -403,3 +401,10 @@ def settled(buffer: int, names: dict[int, int]) -> int:
     while buffer in names:
         buffer = names[buffer]
     return buffer
+
+
+def _native(held: Constant, value: Value) -> Any:
+    """What crosses beside the plan for a constant: a row-major array, or what numpy makes one of when it is needed."""
+    if isinstance(held, StoredConstant):
+        return held
+    return np.require(constant_handles(held.array) if value.dtype.is_object else held.array, requirements="C")

@@ -49,7 +49,13 @@ def load_backend(path: str | os.PathLike[str]) -> list[str]:
     if not os.path.isfile(path):
         raise NotFoundError(message("load_backend", f"there is no file {os.fspath(path)!r}", user_origin()))
     added: list[str] = _core.load_plugin(os.path.abspath(path))
+    _loaded.add(os.path.abspath(path))
     return added
+
+
+def are_extended() -> bool:
+    """Did plugins add backends or kernels to this process?"""
+    return bool(_loaded)
 
 
 def shares_memory(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import numbers
+import os
 from dataclasses import dataclass
 
 from pyflow.errors import InvalidArgumentError, message, user_origin
@@ -21,6 +22,8 @@ class SessionConfig:
     seed: of ops without a seed; None takes the graph's, else the operating system's.
     check_numerics: ``"first"`` stops at the first step that gives NaN or inf and names it.
     plan_cache: how many compiled fetch/feed combinations are kept.
+    cache_dir: a folder in which compiled plans are kept, and looked up before anything is compiled; made if it is not
+        there. None takes PYFLOW_CACHE_DIR; "" keeps none. See docs/plan_cache.md.
     executor: address of a host's ``pf_executor``: its threads are used instead of ours.
     """
 
@@ -33,6 +36,7 @@ class SessionConfig:
     check_numerics: str = ""
     plan_cache: int = 64
     executor: int = 0
+    cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("numerics", ("default", "strict")), ("check_numerics", ("", "first"))):
@@ -95,3 +99,5 @@ class SessionStats:
     compiles: int = 0
     runs: int = 0
     evictions: int = 0
+    cache_hits: int = 0
+    """Plans that were found in ``cache_dir``; they are not among ``compiles``."""

@@ -16,7 +16,7 @@ from pyflow.knobs import THREADS
 from pyflow.ops.state import GENERATOR
 from pyflow.plan import overwritable
 from pyflow.runtime import fetches as fetching
-from pyflow.runtime.executable import Executable, compile_fetches
+from pyflow.runtime.executable import Binding, Executable, compile_fetches
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
 
@@ -41,7 +41,7 @@ class Engine:
             if self._threads is None:
                 self._threads = _core.Threads(THREADS.get())
             wanted = fetching.resolve(graph, tuple(outputs))
-            made = compile_fetches(graph, wanted, feeds, self._target, self.state, self._threads)
+            made = compile_fetches(graph, wanted, feeds, Binding(self._target, self.state, self._threads))
             if GENERATOR in made.reads and not self.state.has(GENERATOR):
                 self.seed(get_default_graph().seed)
             return made
@@ -55,7 +55,7 @@ class Engine:
 def written_over(made: Executable) -> dict[int, int]:
     """By output of a plan: an input of its dtype and size over whose memory it may be written, because what writes it
     reads that input last, element by element, and nothing fails from there on."""
-    entry = made.compiled.plan.entries[0]
+    entry = made.about.plan.entries[0]
     steps = made.steps
     found: dict[int, int] = {}
     for place, output in enumerate(entry.outputs):

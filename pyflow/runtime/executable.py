@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,28 @@ from pyflow import _core
 from pyflow.errors import Origin, PyflowError, ResourceExhaustedError, message, user_origin
 from pyflow.graph import Graph, Node, Value
 from pyflow.opdef import TensorType
-from pyflow.passes.pipeline import Compiled, compile_region
-from pyflow.plan import Kind
+from pyflow.passes.pipeline import Compiled, Record, compile_region
+from pyflow.plan import Kind, Plan
 from pyflow.region import Region, Table, capture
+from pyflow.runtime import plan_key
 from pyflow.runtime.feeds import coerce
 from pyflow.runtime.fetches import Fetches
 from pyflow.runtime.handles import ObjectRun
+from pyflow.runtime.plan_folder import Entry, PlanFolder
 from pyflow.runtime.reference import Held, has_objects
+from pyflow.runtime.settle import model_of, settle
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
+
+
+@dataclass(frozen=True)
+class About:
+    """How a plan came to be."""
+
+    plan: Plan
+    """As the passes made it; its constants only where the run needs them all."""
+    records: tuple[Record, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -29,57 +43,120 @@ class Executable:
 
     fetches: Fetches
     feeds: list[Value]
-    compiled: Compiled
-    model: Any
     run: Any
     """The native callable: arrays in, a tuple of arrays out."""
+    reads: frozenset[str]
+    """The variables that must have a value."""
+    compile_again: Callable[[], Compiled]
     keys: tuple[Any, ...] = ()
     """What the cache key's identities stand for; kept alive with it."""
-    reads: frozenset[str] = frozenset()
-    writes: frozenset[str] = frozenset()
-    steps: list[Any] = field(default_factory=list)
+    kept_in: str = ""
+    """The file that the plan came from; "" if it was compiled."""
+    is_by_name: bool = False
+    """Feeds and fetches are stand-ins: the graph they are of was not read."""
+    _about: About | None = None
+
+    @property
+    def about(self) -> About:
+        if self._about is None:
+            self._about = _about(self.compile_again())
+        return self._about
+
+    @property
+    def steps(self) -> list[Any]:
+        plan = self.about.plan
+        return list(plan.bodies[plan.entries[0].body])
+
+    def whole_plan(self) -> Plan:
+        """The plan as the passes made it, with its constants, for any ISA."""
+        return self.compile_again().plan
 
 
-def compile_fetches(
-    graph: Graph,
-    fetches: Fetches,
-    feeds: Sequence[Value],
-    target: BackendTarget,
-    state: State,
-    threads: Any,
-    stop_after: str | None = None,
-) -> Executable:
-    """Compiles what ``fetches`` need of ``graph``, bound to ``state``."""
-    region = capture(graph, fetches.targets, feeds)
-    for name in region.variables:
-        state.declare(name, graph.variables[name].type)
-    for name, _ in region.commits:
-        state.declare(name, graph.variables[name].type)
+def _about(compiled: Compiled) -> About:
+    notes = tuple(dict.fromkeys(compiled.region.table.notes))
+    return About(replace(compiled.plan, constants=()), compiled.records, notes)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What the plans of a session are compiled for and bound to."""
+
+    target: BackendTarget
+    state: State
+    threads: Any
+    stop_after: str | None = None
+    folder: PlanFolder | None = None
+    """Where compiled plans are kept."""
+
+
+def compile_fetches(graph: Graph, fetches: Fetches, feeds: Sequence[Value], binding: Binding) -> Executable:
+    """What computes ``fetches`` of ``graph``: from the folder if it is there, else compiled."""
     held: list[Held] = []
-    target.held = held
-    compiled = compile_region(
-        region,
-        target,
-        stop_after=stop_after,
-        input_names=[_label(value) for value in feeds],
-        output_names=[value.name for value in fetches.values],
-    )
-    plan = compiled.plan
-    model = _core.Model(plan.to_bytes(), list(plan.constants))
-    run: Any = _core.Callable(model, 0, state.native, threads, _coercer(feeds, held), located)
+    target = binding.target.holding(held)
+    folder = binding.folder if binding.folder is not None and plan_key.may_keep(target) else None
+    region = capture(graph, fetches.targets, feeds)
+    for name in (*region.variables, *(name for name, _ in region.commits)):
+        binding.state.declare(name, graph.variables[name].type)
+
+    def compiled(region: Region | None = None) -> Compiled:
+        return compile_region(
+            region or capture(graph, fetches.targets, feeds),
+            target,
+            stop_after=binding.stop_after,
+            input_names=[_label(value) for value in feeds],
+            output_names=[value.name for value in fetches.values],
+        )
+
+    key = ""
+    if folder is not None:
+        content = named_content(graph, fetches, feeds) or plan_key.content_of(region)
+        key = plan_key.key(target, binding.stop_after, content) if content is not None else ""
+        entry = folder.get(key) if key else None
+        if entry is not None:
+            return restored(entry, fetches, feeds, binding, compiled)
+    made = compiled(region)
+    plan = settle(made.plan, binding.threads, located) or made.plan
+    model = model_of(plan)
+    run: Any = _core.Callable(model, 0, binding.state.native, binding.threads, _coercer(feeds, held), located)
+    reads = [plan.buffers[index].name for index in plan.entries[0].reads]
+    if folder is not None and key and not held and all(step.backend == "cpu" for body in plan.bodies for step in body):
+        about = {
+            "feeds": [[value.dtype.name, [s if isinstance(s, int) else str(s) for s in value.dims]] for value in feeds],
+            "fetches": [value.dtype.name for value in fetches.values],
+            "reads": reads,
+            "variables": bool(region.variables or region.commits),
+        }
+        folder.put(key, about, plan.to_bytes(), [np.asarray(array) for array in plan.constants])
+    for file in graph.files:
+        file.release()
     if any(v.dtype.is_object for v in (*feeds, *fetches.values)) or any(map(has_objects, held)):
         run = ObjectRun(run, feeds, fetches.values)
-    entry = plan.entries[0]
-    return Executable(
-        fetches,
-        list(feeds),
-        compiled,
-        model,
-        run,
-        reads=frozenset(plan.buffers[index].name for index in entry.reads),
-        writes=frozenset(plan.buffers[commit.variable].name for commit in entry.commits),
-        steps=list(plan.bodies[entry.body]),
-    )
+    return Executable(fetches, list(feeds), run, frozenset(reads), compiled, _about=_about(made))
+
+
+def restored(
+    entry: Entry, fetches: Fetches, feeds: Sequence[Value], binding: Binding, compiled: Callable[[], Compiled]
+) -> Executable:
+    """What a file of the folder holds, bound."""
+    model = _core.Model(entry.plan, list(entry.arrays))
+    run = _core.Callable(model, 0, binding.state.native, binding.threads, _coercer(feeds, []), located)
+    return Executable(fetches, list(feeds), run, frozenset(entry.about["reads"]), compiled, kept_in=entry.path)
+
+
+def named_content(graph: Graph, fetches: Fetches, feeds: Sequence[Value]) -> list[str] | None:
+    """What tells a plan of a graph that is a model file from all others: the file's content, and names in it."""
+    source = graph.source
+    if source is None or fetches.nodes or fetches.variables or source.names is None:
+        return None
+    known = {id(value): name for name, value in reversed(source.names.items())}
+    names = [[known.get(id(value)) for value in values] for values in (fetches.values, feeds)]
+    if not all(name is not None and graph.aliases.get(name) is source.names[name] for row in names for name in row):
+        return None
+    return content_by_name(source.content, *names)
+
+
+def content_by_name(content: str, fetches: Sequence[Any], feeds: Sequence[Any]) -> list[str]:
+    return ["model", content, json.dumps([list(fetches), list(feeds)])]
 
 
 def located(error: Exception) -> Exception | None:
@@ -118,6 +195,6 @@ def run_node(node: Node, arrays: Sequence[np.ndarray], target: BackendTarget) ->
     plan = compile_region(region, target, stop_after="infer").plan
     if any(buffer.kind is Kind.VARIABLE for buffer in plan.buffers):
         return None
-    call = _core.Callable(_core.Model(plan.to_bytes(), list(plan.constants)), 0, State().native, _core.Threads(1))
+    call = _core.Callable(model_of(plan), 0, State().native, _core.Threads(1))
     results: tuple[np.ndarray, ...] = call(*(np.ascontiguousarray(array).reshape(array.shape) for array in arrays))
     return tuple(results)

@@ -108,7 +108,7 @@ def _rows(plan: Plan, body: int, phase: str, depth: int = 0) -> list[ExplainRow]
 
 def explain_plan(executable: Executable) -> Explanation:
     """The plan of ``executable`` as rows."""
-    plan = executable.compiled.plan
+    plan = executable.about.plan
     entry = plan.entries[0]
     rows = [row for prepare in entry.prepares for row in _rows(plan, prepare.body, "prepare")]
     rows += _rows(plan, entry.body, "run")
@@ -116,8 +116,11 @@ def explain_plan(executable: Executable) -> Explanation:
         f"{plan.buffers[c.variable].name} ({'in place' if c.source.buffer == c.variable else 'at the end'})"
         for c in entry.commits
     )
-    passes = tuple(str(record) for record in executable.compiled.records)
-    return Explanation(tuple(rows), passes, commits, tuple(dict.fromkeys(executable.compiled.region.table.notes)))
+    passes = tuple(str(record) for record in executable.about.records)
+    notes = executable.about.notes
+    if executable.kept_in:
+        notes = (*notes, f"the plan was not compiled: it was found in {executable.kept_in}")
+    return Explanation(tuple(rows), passes, commits, notes)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,12 @@ def resolve(graph: Graph, fetches: Any) -> Fetches:
     return result
 
 
+def outputs_of(graph: Graph) -> list[Any]:
+    """What ``run(None)`` fetches; names, if the graph's file was not read yet."""
+    source = graph.source
+    return list(source.outputs) if source is not None and source.names is None else list(graph.outputs)
+
+
 def _reader(
     graph: Graph, fetch: Any, found: Fetches, slots: dict[int, int]
 ) -> Callable[[Sequence[Any], Sequence[Any]], Any]:

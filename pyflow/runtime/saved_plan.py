@@ -38,7 +38,7 @@ def joined(graph: Graph, executables: Mapping[str, Executable]) -> Plan:
 
 
 def _entry(name: str, executable: Executable, names: Mapping[Value, str]) -> Plan:
-    plan = executable.compiled.plan
+    plan = executable.whole_plan()
 
     def renamed(ports: Sequence[Port], values: Sequence[Value]) -> tuple[Port, ...]:
         return tuple(replace(port, name=_name(value, names)) for port, value in zip(ports, values, strict=True))
@@ -65,6 +65,8 @@ def save_plan(plan: Plan, graph: Graph, state: State, path: str | os.PathLike[st
         if state.has(name):
             arrays[f"variable/{name}"] = state.get(name)
     container.write(path, KIND, arrays, texts)
+    for file in graph.files:
+        file.release()
 
 
 def names_of(plan: Plan) -> Sequence[str]:

@@ -24,10 +24,12 @@ from pyflow.plan import Plan
 from pyflow.region import needed_for
 from pyflow.runtime import feeds as feeding
 from pyflow.runtime import fetches as fetching
+from pyflow.runtime.by_name import restore_by_name
 from pyflow.runtime.config import RunOptions, SessionConfig, SessionStats
-from pyflow.runtime.executable import Executable, compile_fetches
+from pyflow.runtime.executable import Binding, Executable, compile_fetches
 from pyflow.runtime.explain import Explanation, MemoryPlan, explain_plan
 from pyflow.runtime.observe import NumericsCheck, Seen, Trace, print_time
+from pyflow.runtime.plan_folder import folder_of
 from pyflow.runtime.saved_plan import joined, save_plan
 from pyflow.runtime.state import State
 from pyflow.runtime.target import BackendTarget
@@ -58,6 +60,8 @@ class Session(Unique):
         self._lock = threading.RLock()
         self._closed = False
         self._timed = DEBUG.get() >= 5
+        stop = "infer" if self.config.check_numerics else None
+        self._binding = Binding(self.target, self.state, self._threads, stop, folder_of(self.config.cache_dir))
 
     def __repr__(self) -> str:
         state = ", closed" if self._closed else ""
@@ -122,10 +126,11 @@ class Session(Unique):
         if plain and executable.fetches.flat:
             native = executable.run
             return lambda *arrays: native(*arrays)[0]
-        row = type(fetches) in (list, tuple) and all(type(entry) is Value for entry in fetches)
-        if plain and row and len(executable.fetches.values) == len(fetches):
+        wanted = fetching.outputs_of(self.graph) if fetches is None else fetches
+        row = type(wanted) in (list, tuple) and all(type(entry) in (Value, str) for entry in wanted)
+        if plain and row and len(executable.fetches.values) == len(wanted):
             native = executable.run
-            return native if type(fetches) is tuple else lambda *arrays: list(native(*arrays))
+            return native if type(wanted) is tuple else lambda *arrays: list(native(*arrays))
 
         def function(*arrays: Any) -> Any:
             if len(arrays) != len(keys):
@@ -143,12 +148,12 @@ class Session(Unique):
             if found is not None:
                 self._cache.move_to_end(key)
                 return found
-            wanted = fetching.resolve(self.graph, fetches)
-            fed = feeding.resolve(self.graph, feed_keys)
-            stop = "infer" if self.config.check_numerics else None
-            made = compile_fetches(self.graph, wanted, fed, self.target, self.state, self._threads, stop)
+            made = restore_by_name(self.graph, fetches, feed_keys, self._binding) or self._resolved(fetches, feed_keys)
             made.keys = (fetches, tuple(feed_keys))
-            self.stats.compiles += 1
+            if made.kept_in:
+                self.stats.cache_hits += 1
+            else:
+                self.stats.compiles += 1
             if DEBUG.get() >= 4:
                 print(explain_plan(made), file=sys.stderr)
             self._cache[key] = made
@@ -158,6 +163,10 @@ class Session(Unique):
             if self._missing(made):
                 self._initialise(made, only_automatic=True)
             return made
+
+    def _resolved(self, fetches: Any, feed_keys: Sequence[Any]) -> Executable:
+        wanted = fetching.resolve(self.graph, fetches)
+        return compile_fetches(self.graph, wanted, feeding.resolve(self.graph, feed_keys), self._binding)
 
     def _touch(self, key: Any) -> None:
         """The plan was used: of those in the full cache it is now the last to go."""
@@ -240,7 +249,7 @@ class Session(Unique):
             raise InvalidArgumentError(
                 message("memory_plan", f"the size {missing} is not given", user_origin(), "pass sizes={name: number}")
             ) from None
-        return MemoryPlan.of(executable.run.memory_plan(shapes), executable.compiled.plan)
+        return MemoryPlan.of(executable.run.memory_plan(shapes), executable.about.plan)
 
     def _executable(self, fetches: Any, feeds: Sequence[Value | str] | None) -> Executable:
         if feeds is None:
@@ -248,7 +257,12 @@ class Session(Unique):
             feeds = _placeholders_of(self.graph, wanted)
         keys = list(feeds)
         key = (fetching.key_of(fetches), *[k if type(k) is str else id(k) for k in keys])
-        return self._cache.get(key) or self._compile(key, fetches, keys)
+        made = self._cache.get(key) or self._compile(key, fetches, keys)
+        if made.is_by_name:
+            with self._lock:
+                made = self._cache[key] = self._resolved(fetches, keys)
+                made.keys = (fetches, tuple(keys))
+        return made
 
     def save_plan(
         self, path: str | os.PathLike[str], entries: Mapping[str, tuple[Sequence[Value | str], Any]] | None = None

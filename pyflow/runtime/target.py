@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -21,7 +22,9 @@ class BackendTarget:
     """The backend named ``device``, with the host's cpu beside it."""
 
     def __init__(self, device: str = "cpu", numerics: str = "default", allow_fallback: bool = False) -> None:
-        known = backends.list_backends()
+        known = _core.backends()
+        if device not in known:
+            known = backends.list_backends()  # looks for packages that offer some, which takes its time
         if device not in known:
             raise NotFoundError(
                 message(
@@ -40,6 +43,12 @@ class BackendTarget:
         """What steps that run in Python stand for; they run as long as it is kept."""
         self.reasons: dict[str, str] = {}
         """Why ops were not placed on ``device``, by op."""
+
+    def holding(self, held: list[reference.Held]) -> BackendTarget:
+        """The same target; what its steps that run in Python stand for goes to ``held``."""
+        other = copy(self)
+        other.held = held
+        return other
 
     def place(self, node: Node) -> str | None:
         """The backend that runs ``node``; None if it must be expanded or cannot run."""
