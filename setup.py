@@ -84,7 +84,7 @@ LOOPS = "loops"
 """The kernel file that generated programs have in another's place."""
 ABREAST = ["-fschedule-insns", "-fsched-pressure"]
 """Long chains of operations on several vectors are interleaved; the register tiles of products must not be."""
-OWN_FLAGS = {LOOPS: SMALL, "tile_ops": ABREAST, "softmax": ABREAST}
+OWN_FLAGS = {LOOPS: SMALL, "gemm": SMALL, "tile_ops": ABREAST, "softmax": ABREAST}
 
 
 def sanitizers() -> list[str]:

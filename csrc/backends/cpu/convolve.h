@@ -266,24 +266,23 @@ struct ConvolutionBlock {
 };
 
 /* Taps [k0, k0 + depth) of the block, whose left operand is `left`. */
-template <typename T, bool SCATTERED>
+template <typename T>
 static inline void multiply_taps(const Convolution& conv, const ConvolutionBlock<T>& block, const gemm::Left<T>& left,
                                  int64_t k0, int64_t depth) {
   constexpr int64_t lanes = kLanes<T>;
-  const auto multiply = SCATTERED ? gemm::multiply_scattered<T> : gemm::multiply_columns<T>;
   const Destination& destination = conv.destination;
   const bool last = k0 + depth == conv.depth;
   const int64_t ahead =
       last ? block.panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (block.panels - 1) * block.panel_stride;
   gemm::Right<T> right = {block.weights + k0 * gemm::kPanel, gemm::kPanel, block.panel_stride, ahead};
   if (block.straight > 0) {
-    multiply(block.rows, block.straight, depth, left, right, block.out, destination.row_stride(),
-             {k0 > 0, last ? destination.finish : nullptr, block.pixel, block.column});
+    gemm::multiply_columns(block.rows, block.straight, depth, left, right, block.out, destination.row_stride(),
+                           {k0 > 0, last ? destination.finish : nullptr, block.pixel, block.column});
   }
   if (block.buffered > 0) {
     right.data += block.straight / gemm::kPanel * block.panel_stride + block.straight % gemm::kPanel;
-    multiply(block.rows, ceildiv(block.buffered, lanes) * lanes, depth, left, right, block.sums, block.sums_stride,
-             {k0 > 0, nullptr, 0, 0});
+    gemm::multiply_columns(block.rows, ceildiv(block.buffered, lanes) * lanes, depth, left, right, block.sums,
+                           block.sums_stride, {k0 > 0, nullptr, 0, 0});
   }
 }
 
@@ -313,7 +312,7 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
         const int64_t y = (run + i) / across, x = (run + i) % across;
         runs[i] = y * conv.vertical.tap_step * strides[1] + x * conv.horizontal.tap_step * strides[2] + begin;
       }
-      multiply_taps<T, true>(conv, block, left, run * length + begin, left.run_count * left.run_length);
+      multiply_taps(conv, block, left, run * length + begin, left.run_count * left.run_length);
     }
   }
 }
@@ -335,7 +334,7 @@ static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>
       gather_packed(conv, block.source, block.pixel, block.rows, k0, depth, offsets, gathered);
       left = {gathered, 0, true};
     }
-    multiply_taps<T, false>(conv, block, left, k0, depth);
+    multiply_taps(conv, block, left, k0, depth);
   }
 }
 

@@ -1,4 +1,4 @@
-/* The pieces that matmul and convolution share: register tiles, panel packing, and the product of one block.
+/* The pieces that matmul and convolution share: panel packing, and the product of one block by register tiles.
  *
  * Right operands come in panels of 32 columns, [ceildiv(N,32)][K][32], zero padded: one format for every ISA. Each
  * element of a result is one chain over k in increasing order, acc = fma(a, b, acc) from 0. A block product may be
@@ -23,7 +23,7 @@ constexpr int64_t kBlockPanels = 8;
 /* kRows: rows of a register tile. kDepth: the longest stretch of k between two visits to memory; where a tile is half
  * a panel wide, what it reads of a panel falls into half of the sets of a first-level cache. */
 #if defined(__AVX512F__)
-constexpr int kRows = 12;
+constexpr int kRows = 8;
 constexpr int64_t kDepth = 384;
 #elif defined(__AVX2__)
 constexpr int kRows = 6;
@@ -32,20 +32,17 @@ constexpr int64_t kDepth = 208;
 constexpr int kRows = 4;
 constexpr int64_t kDepth = 208;
 #endif
-constexpr int kVectors = 2;  // vectors in a row of a register tile
 
 /* Where part `index` of `parts` nearly equal parts of `count` begins. */
 static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) {
   return count * index / parts;
 }
 
-/* A block of rows of the left operand.
- *   kRegular    k contiguous, row r begins at data + r * stride
- *   kPacked     the rows are cut into ceildiv(rows, kRows) nearly equal tiles, tile t at data + t * kRows * depth, laid
- *               out [depth][kRows]
- *   kScattered  row r begins at rows[r]; its k are `run_count` runs of `run_length`, run i at rows[r] + runs[i] */
-enum class Form { kRegular, kPacked, kScattered };
-
+/* A block of rows of the left operand: `rows` if it is not nullptr, else `data`.
+ *   data, plain   k contiguous, row r begins at data + r * stride
+ *   data, packed  the rows are cut into ceildiv(rows, kRows) nearly equal tiles, tile t at data + t * kRows * depth,
+ * laid out [depth][kRows] rows          row r begins at rows[r]; its k are `run_count` runs of `run_length`, run i at
+ * rows[r] + runs[i] */
 template <typename T>
 struct Left {
   const T* data;
@@ -72,158 +69,17 @@ struct Store {
   bool accumulate;
   const Finish* finish;  // or nullptr
   int64_t row, column;
-
-  Store at(int64_t rows, int64_t columns) const { return {accumulate, finish, row + rows, column + columns}; }
 };
 
-/* ROWS x (COUNT vectors) of c from row `row` on, in registers from the first k to the last. `a` is where the tile's
- * rows begin; `next` is fetched, `next_step` bytes on for each k. */
-template <typename T, int ROWS, int COUNT, Form FORM>
-static void tile(int64_t depth, const Left<T>& left, int64_t row, const T* a, const T* b, int64_t k_stride,
-                 int64_t panel_stride, T* c, int64_t c_stride, const Store& how, const char* next, int64_t next_step) {
-  constexpr int lanes = static_cast<int>(kLanes<T>);
-  Vector<T> sum[ROWS][COUNT];
-  if (how.accumulate) {
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) sum[i][j] = load(c + i * c_stride + j * lanes);
-    }
-  } else {
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
-    }
-  }
-  const int64_t a_stride = left.stride;
-  const int64_t runs = FORM == Form::kScattered ? left.run_count : 1;
-  const int64_t length = FORM == Form::kScattered ? left.run_length : depth;
-  const T* at[ROWS];
-  for (int64_t run = 0; run < runs; ++run) {
-    if constexpr (FORM == Form::kScattered) {
-#pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) at[i] = left.rows[row + i] + left.runs[run];
-    }
-#pragma GCC unroll 2
-    for (int64_t k = 0; k < length; ++k) {
-      Vector<T> right[COUNT];
-#pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) {
-        right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
-      }
-      __builtin_prefetch(next, 0, 2);
-      next += next_step;
-#pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) {
-        const T value = FORM == Form::kPacked ? a[i] : FORM == Form::kScattered ? at[i][k] : a[i * a_stride];
-        const Vector<T> factor = value - Vector<T>{};
-#pragma GCC unroll 8
-        for (int j = 0; j < COUNT; ++j) sum[i][j] = multiply_add(factor, right[j], sum[i][j]);
-      }
-      a += FORM == Form::kPacked ? kRows : FORM == Form::kRegular ? 1 : 0;
-      b += k_stride;
-    }
-  }
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (how.finish != nullptr) finish_tile<ROWS, COUNT>(*how.finish, how.row, how.column, sum);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < COUNT; ++j) store(c + i * c_stride + j * lanes, sum[i][j]);
-  }
-}
-
-template <typename T, int COUNT, Form FORM, int ROWS = kRows>
-static inline void tile_of_rows(int64_t rows, int64_t depth, const Left<T>& left, int64_t row, const T* a, const T* b,
-                                int64_t k_stride, T* c, int64_t c_stride, const Store& how, const char* next,
-                                int64_t next_step) {
-  if constexpr (ROWS > 1) {
-    if (rows < ROWS) {
-      tile_of_rows<T, COUNT, FORM, ROWS - 1>(rows, depth, left, row, a, b, k_stride, c, c_stride, how, next, next_step);
-      return;
-    }
-  }
-  tile<T, ROWS, COUNT, FORM>(depth, left, row, a, b, k_stride, 0, c, c_stride, how, next, next_step);
-}
-
-/* One to three rows: wider tiles, so that enough chains are in flight. Returns the columns done. */
-template <typename T, int ROWS, int COUNT, Form FORM>
-static inline int64_t wide_tiles(int64_t begin, int64_t end, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
-                                 int64_t c_stride, const Store& how) {
-  constexpr int64_t width = COUNT * kLanes<T>;
-  for (; begin + width <= end; begin += width) {
-    const T* right = b.data + begin / kPanel * b.panel_stride + begin % kPanel;
-    tile<T, ROWS, COUNT, FORM>(depth, a, 0, a.data, right, b.k_stride, b.panel_stride, c + begin, c_stride,
-                               how.at(0, begin), reinterpret_cast<const char*>(right), 0);
-  }
-  return begin;
-}
-
-/* All rows of COUNT vectors of columns, for as long as they fit. Returns the columns done. */
-template <typename T, int COUNT, Form FORM>
-static inline int64_t tall_tiles(int64_t begin, int64_t end, int64_t rows, int64_t depth, const Left<T>& a,
-                                 const Right<T>& b, T* c, int64_t c_stride, const Store& how) {
-  constexpr int64_t width = COUNT * kLanes<T>;
-  const int64_t tiles = ceildiv(rows, kRows);
-  for (; begin + width <= end; begin += width) {
-    const T* right = b.data + begin / kPanel * b.panel_stride + begin % kPanel;
-    const bool last = (begin / kPanel + 1) * kPanel >= end;
-    const char* next = reinterpret_cast<const char*>(right + (last ? b.ahead : b.panel_stride));
-    const int64_t next_step = b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = part_begin(rows, tiles, t);
-      const int64_t count = part_begin(rows, tiles, t + 1) - row;
-      const T* left = a.data;
-      if (FORM == Form::kPacked) left += t * kRows * depth;
-      if (FORM == Form::kRegular) left += row * a.stride;
-      tile_of_rows<T, COUNT, FORM>(count, depth, a, row, left, right, b.k_stride, c + row * c_stride + begin, c_stride,
-                                   how.at(row, begin), next, next_step);
-      next += depth * next_step;
-    }
-  }
-  return begin;
-}
-
-template <typename T, Form FORM>
-static inline void multiply_form(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b,
-                                 T* c, int64_t c_stride, const Store& how) {
-  int64_t column = 0;
-  if (rows == 1) {
-    column = wide_tiles<T, 1, 8, FORM>(0, columns, depth, a, b, c, c_stride, how);
-    column = wide_tiles<T, 1, 4, FORM>(column, columns, depth, a, b, c, c_stride, how);
-  } else if (rows == 2) {
-    column = wide_tiles<T, 2, 4, FORM>(0, columns, depth, a, b, c, c_stride, how);
-  } else if (rows == 3) {
-    column = wide_tiles<T, 3, 4, FORM>(0, columns, depth, a, b, c, c_stride, how);
-  }
-  column = tall_tiles<T, kVectors, FORM>(column, columns, rows, depth, a, b, c, c_stride, how);
-  tall_tiles<T, 1, FORM>(column, columns, rows, depth, a, b, c, c_stride, how);
-}
-
-/* c[rows, columns] = a b as `how` says, c rows `c_stride` apart; columns are whole vectors. */
+/* c[rows, columns] = a b as `how` says, c rows `c_stride` apart; columns are whole vectors. T is float or double. */
 template <typename T>
-static void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
-                             int64_t c_stride, const Store& how) {
-  if (a.packed) {
-    multiply_form<T, Form::kPacked>(rows, columns, depth, a, b, c, c_stride, how);
-  } else {
-    multiply_form<T, Form::kRegular>(rows, columns, depth, a, b, c, c_stride, how);
-  }
-}
-
-/* The same of rows that lie anywhere. */
-template <typename T>
-static void multiply_scattered(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
-                               int64_t c_stride, const Store& how) {
-  multiply_form<T, Form::kScattered>(rows, columns, depth, a, b, c, c_stride, how);
-}
+void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                      int64_t c_stride, const Store& how);
 
 /* c[rows, panels * 32] = a b, or += with `accumulate`: always whole panels, c rows `c_stride` apart. */
 template <typename T>
-static void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
-                     int64_t c_stride, bool accumulate) {
+static inline void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                            int64_t c_stride, bool accumulate) {
   multiply_columns(rows, panels * kPanel, depth, a, b, c, c_stride, {accumulate, nullptr, 0, 0});
 }
 

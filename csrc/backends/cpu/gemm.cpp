@@ -1,0 +1,232 @@
+// The register tiles behind gemm.h, once per ISA for all that multiplies.
+#include "backends/cpu/gemm.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace gemm {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+/* Rows of the least tile of two vectors: with fewer sums than a unit has additions in flight, fewer rows take no less
+ * time. */
+#if defined(__AVX2__)
+constexpr int kLeastRows = 4;
+#else
+constexpr int kLeastRows = 3;
+#endif
+
+/* What tiles share. Row r of the left operand begins at rows[r], or else r strides behind the tile's own begin; its k
+ * are `run_count` runs of `run_length`, run i at runs[i], `step` apart. Bytes `next_step` apart are fetched. */
+template <typename T>
+struct Product {
+  const T* const* rows;
+  const int64_t* runs;
+  int64_t run_count, run_length;
+  int64_t stride, step;
+  int64_t k_stride, panel_stride;
+  int64_t c_stride;
+  int64_t next_step;
+  const Store* how;
+};
+
+/* ROWS x (COUNT vectors) of c in registers from the first k to the last. a, b, c and next are where the tile begins,
+ * row and column too. */
+template <typename T, int ROWS, int COUNT>
+__attribute__((noinline)) void tile(const Product<T>& product, const T* a, const T* b, T* c, const char* next,
+                                    int64_t row, int64_t column) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  const int64_t step = product.step, length = product.run_length * step;
+  const int64_t k_stride = product.k_stride, panel_stride = product.panel_stride;
+  const int64_t next_step = product.next_step;
+  Vector<T> sum[ROWS][COUNT];
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
+  }
+  if (product.how->accumulate) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = load(c + i * product.c_stride + j * lanes);
+    }
+  }
+  const T* at[ROWS];
+  if (product.rows == nullptr) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) at[i] = a + i * product.stride;
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) at[i] = product.rows[row + i];
+  }
+  const auto add = [&](int64_t k) __attribute__((always_inline)) {
+    Vector<T> right[COUNT];
+#pragma GCC unroll 8
+    for (int j = 0; j < COUNT; ++j) {
+      right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
+      if constexpr (ROWS > 1 && (ROWS + 1) * COUNT < kRegisters) asm("" : "+v"(right[j]));  // not loaded for each row
+    }
+    __builtin_prefetch(next, 0, 2);
+    next += next_step;
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+      const Vector<T> factor = at[i][k] - Vector<T>{};
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = multiply_add(factor, right[j], sum[i][j]);
+    }
+    b += k_stride;
+  };
+  constexpr bool pairs = ROWS * COUNT <= 10;  // a short turn of the loop would wait for instructions
+  for (const int64_t *run = product.runs, *last = run + product.run_count; run != last; ++run) {
+    int64_t k = *run;
+    const int64_t end = k + length;
+    if (pairs) {
+      for (; end - k >= 2 * step; k += 2 * step) {
+        add(k);
+        add(k + step);
+      }
+      if (k != end) add(k);
+    } else {
+      for (; k != end; k += step) add(k);
+    }
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const Store& how = *product.how;
+    if (how.finish != nullptr) finish_tile(*how.finish, how.row + row, how.column + column, sum);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < COUNT; ++j) store(c + i * product.c_stride + j * lanes, sum[i][j]);
+  }
+}
+
+template <typename T>
+using Tile = decltype(&tile<T, 1, 1>);
+
+constexpr int64_t kMostVectors = 4;  // of a row of a tile that may have fewer rows
+
+/* `rows` rows of a tile that has more: its last row stands for what is missing, and memory beside for c. */
+template <typename T>
+void fewer_rows(Tile<T> tile, int64_t rows, int64_t count, const Product<T>& product, const T* a, const T* b, T* c,
+                const char* next, int64_t row, int64_t column) {
+  constexpr int64_t lanes = kLanes<T>;
+  alignas(64) T sums[kRows * kMostVectors * lanes];
+  const T* at[kRows];
+  const Store unfinished = {product.how->accumulate, nullptr, 0, 0};
+  Product<T> own = product;
+  own.rows = at;
+  own.c_stride = count * lanes;
+  own.how = &unfinished;
+  for (int64_t i = 0; i < kRows; ++i) {
+    const int64_t from = minimum_of(i, rows - 1);
+    at[i] = product.rows != nullptr ? product.rows[row + from] : a + from * product.stride;
+    for (int64_t j = 0; product.how->accumulate && j < own.c_stride; j += lanes) {
+      store(sums + i * own.c_stride + j, load(c + from * product.c_stride + j));
+    }
+  }
+  tile(own, a, b, sums, next, 0, 0);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < own.c_stride; j += lanes) {
+      Vector<T> sum[1][1] = {{load(sums + i * own.c_stride + j)}};
+      if constexpr (sizeof(T) == sizeof(float)) {
+        const Store& how = *product.how;
+        if (how.finish != nullptr) finish_tile(*how.finish, how.row + row + i, how.column + column + j, sum);
+      }
+      store(c + i * product.c_stride + j, sum[0][0]);
+    }
+  }
+}
+
+/* A tile of ROWS x (COUNT vectors) where it has `rows` rows. */
+template <typename T, int ROWS, int COUNT>
+void tile_of(int64_t rows, const Product<T>& product, const T* a, const T* b, T* c, const char* next, int64_t row,
+             int64_t column) {
+  if (rows == ROWS) {
+    tile<T, ROWS, COUNT>(product, a, b, c, next, row, column);
+  } else {
+    fewer_rows(tile<T, ROWS, COUNT>, rows, COUNT, product, a, b, c, next, row, column);
+  }
+}
+
+/* The least tile of two vectors that has `rows` rows. */
+template <typename T, int ROWS = kRows>
+void tile_of_two(int64_t rows, const Product<T>& product, const T* a, const T* b, T* c, const char* next, int64_t row,
+                 int64_t column) {
+  if constexpr (ROWS > kLeastRows) {
+    if (rows < ROWS) return tile_of_two<T, ROWS - 1>(rows, product, a, b, c, next, row, column);
+  }
+  tile_of<T, ROWS, 2>(rows, product, a, b, c, next, row, column);
+}
+
+/* Vectors of a row: few rows have wider tiles, so that enough sums are in flight. */
+int64_t vectors_of(int64_t rows, int64_t left) {
+  if (rows == 1 && left >= 8) return 8;
+  if (rows <= 3 && left >= 4) return 4;
+  return minimum_of(left, 2);
+}
+
+}  // namespace
+
+template <typename T>
+void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
+                      int64_t c_stride, const Store& how) {
+  if (rows == 0) return;
+  constexpr int64_t lanes = kLanes<T>;
+  const int64_t none = 0;
+  const bool scattered = a.rows != nullptr;
+  const int64_t tiles = ceildiv(rows, kRows), low = rows / tiles, higher = rows - low * tiles;  // tiles of low + 1 rows
+  const int64_t ahead_step = b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
+  Product<T> product = {a.rows,
+                        scattered ? a.runs : &none,
+                        scattered ? a.run_count : 1,
+                        scattered ? a.run_length : depth,
+                        a.packed ? 1 : a.stride,
+                        a.packed ? kRows : 1,
+                        b.k_stride,
+                        b.panel_stride,
+                        c_stride,
+                        0,
+                        &how};
+  for (int64_t column = 0, count; column + lanes <= columns; column += count * lanes) {
+    count = vectors_of(rows, (columns - column) / lanes);
+    const T* left = a.data;
+    const T* right = b.data + column / kPanel * b.panel_stride + column % kPanel;
+    const bool last = (column / kPanel + 1) * kPanel >= columns;
+    const char* next = reinterpret_cast<const char*>(right + (last ? b.ahead : b.panel_stride));
+    product.next_step = count > 2 ? 0 : ahead_step;
+    int64_t over = 0;
+    for (int64_t row = 0, height; row < rows; row += height) {  // row is part_begin(rows, tiles, t) for tile t
+      over += higher;
+      height = low + (over >= tiles);
+      if (over >= tiles) over -= tiles;
+      T* to = c + row * c_stride + column;
+      if (count == 2) {
+        tile_of_two<T>(height, product, left, right, to, next, row, column);
+      } else if (count == 1) {
+        tile_of<T, kRows, 1>(height, product, left, right, to, next, row, column);
+      } else if (count == 8) {
+        tile<T, 1, 8>(product, left, right, to, next, row, column);
+      } else if (rows == 3) {
+        tile<T, 3, 4>(product, left, right, to, next, row, column);
+      } else {
+        tile_of<T, 2, 4>(height, product, left, right, to, next, row, column);
+      }
+      left += a.packed ? kRows * depth : height * a.stride;
+      next += depth * product.next_step;
+    }
+  }
+}
+
+template void multiply_columns(int64_t, int64_t, int64_t, const Left<float>&, const Right<float>&, float*, int64_t,
+                               const Store&);
+template void multiply_columns(int64_t, int64_t, int64_t, const Left<double>&, const Right<double>&, double*, int64_t,
+                               const Store&);
+
+}  // namespace gemm
+}  // namespace PF_ISA
+}  // namespace pf
