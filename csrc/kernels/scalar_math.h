@@ -262,14 +262,6 @@ PF_FUNCTION V log_erfc(V t) {
                 -1.12951493f, 0.00017468445f);
 }
 
-// log(erfc(t)) for t in [0.92, 10.1], within 1e-6 relative of erfc.
-template <class V>
-PF_FUNCTION V log_erfc_far(V t) {
-  const V p = horner(t, 2.30547248e-09f, -1.39724008e-07f, 3.77492574e-06f, -6.02685905e-05f, 0.000636788784f,
-                     -0.00473979069f, 0.0259526651f, -0.108684309f, 0.366190702f, -1.12883079f, -7.38403833e-05f);
-  return multiply_add(-t, t, p);
-}
-
 // erf(x) for |x| <= 0.9375.
 template <class V>
 PF_FUNCTION V erf_near(V x) {
@@ -285,14 +277,16 @@ PF_FUNCTION V error_function32(V x) {
   return absolute(x) < 0.9375f ? erf_near(x) : far;
 }
 
-// The normal distribution function: (1 + erf(x / sqrt 2)) / 2 without the cancellation for negative x.
+// The normal distribution function, (1 + erf(x / sqrt 2)) / 2 without the cancellation for negative x: its tail at -t
+// is exp(-t^2 / 2) times a smooth function, within 2e-8 relative for t <= 1 and 3e-6 for t <= 14.5.
 template <class V>
 PF_FUNCTION V normal_cdf32(V x) {
-  const V z = x * 0.707106781f;
-  const V t = at_most(absolute(z), 10.1f);
-  const V tail = 0.5f * exponential32(log_erfc_far(t));
-  const V far = z < 0.0f ? tail : 1.0f - tail;
-  return absolute(z) < 0.9375f ? multiply_add(all<V>(0.5f), erf_near(z), all<V>(0.5f)) : far;
+  const V t = at_most(absolute(x), 14.5f);
+  const V u = 1.0f / multiply_add(t, all<V>(0.25f), all<V>(1.0f));
+  const V p = horner(u, -0.095622561f, 0.361255034f, -0.30712368f, 0.325409625f, -0.00347508163f, 0.122600888f,
+                     0.0967981851f, 0.000157583149f);
+  const V tail = p * exponential32(-0.5f * t * t);
+  return x < 0.0f ? tail : 1.0f - tail;
 }
 
 // Beyond this the three-part reduction below is not exact enough.
