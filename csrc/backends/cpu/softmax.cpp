@@ -87,22 +87,14 @@ struct Softmax {
   template <class T>
   static void row(const T* x, int64_t count, T* y) {
     const T largest = reduce_run<LargestNumber>(x, count, Same());
-    T exponentials[kReductionChunk];
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
       const int64_t part = minimum_of(kReductionChunk, count - begin);
-      shifted_exponentials(x + begin, largest, part, exponentials);
-      cascade.push(reduce_chunk<Sum>(exponentials, part, Same()));
-      if (count > kReductionChunk) {
-        __builtin_memcpy(y + begin, exponentials, static_cast<size_t>(part) * sizeof(T));
-      }
+      shifted_exponentials(x + begin, largest, part, y + begin);
+      cascade.push(reduce_chunk<Sum>(y + begin, part, Same()));
     }
     const T scale = T{1} / cascade.finish();
-    if (count > kReductionChunk) {
-      for (int64_t i = 0; i < count; ++i) y[i] *= scale;
-    } else {
-      for (int64_t i = 0; i < count; ++i) y[i] = exponentials[i] * scale;
-    }
+    for (int64_t i = 0; i < count; ++i) y[i] *= scale;
   }
 };
 
