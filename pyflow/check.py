@@ -31,6 +31,7 @@ ORDER = (
     "fold",
     "flow",
     "recognise",
+    "attend",
     "place",
     "layout",
     "simplify_again",

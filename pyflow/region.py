@@ -32,6 +32,8 @@ class Table:
         self.origins: dict[Node, tuple[Origin, ...]] = {}
         self.current: tuple[Origin, ...] = ()
         """Origins of what is being rewritten: nodes added now come from there."""
+        self.was: dict[Node, Node] = {}
+        """By node that a rewrite made anew because its operands changed: the node of the region before that rewrite."""
         self.notes: list[str] = []
         """What passes decided and why, one line each, for ``explain()``."""
         self.rewrites: dict[str, int] = {}

@@ -173,6 +173,7 @@ def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") ->
 
     Counts per rule are added to ``region.table.rewrites``; the knob PYFLOW_MAX_REWRITES ends rewriting early.
     """
+    region.table.was.clear()
     walk = _Walk(region, [rule for rule in rules if rule.exact or numerics != "strict"])
     with building(region.table):
         for value in region.roots():
@@ -245,6 +246,7 @@ class _Walk:
                 continue
             current = rebuilt(self.table, node, tuple(done[value.node][value.index] for value in node.inputs))
             if current is not node:
+                self.table.was.setdefault(current, self.table.was.get(node, node))
                 if current in done:
                     done[node] = done[current]
                 elif current in self.replaced:

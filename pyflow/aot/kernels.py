@@ -10,6 +10,7 @@ ISAS = ("portable", "avx2", "avx512")
 FAMILIES: dict[str, tuple[str, ...]] = {
     "argreduce": ("argmax", "argmin"),
     "assert": ("assert",),
+    "attention": ("attend",),
     "conv": ("conv2d", "conv2d_pack", "conv2d_packed"),
     "conv_grad": ("conv2d_input_grad", "conv2d_filter_grad"),
     "copy": ("copy",),
@@ -40,7 +41,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 FLOAT32 = frozenset(
     """
-    avg_pool2d avg_pool2d_grad conv2d conv2d_filter_grad conv2d_input_grad conv2d_pack conv2d_packed copy
+    attend avg_pool2d avg_pool2d_grad conv2d conv2d_filter_grad conv2d_input_grad conv2d_pack conv2d_packed copy
     layer_norm log_softmax matmul matmul_pack matmul_packed max_pool2d max_pool2d_grad reduce_max reduce_mean reduce_min
     reduce_prod reduce_sum softmax
     """.split()  # noqa: SIM905

@@ -66,6 +66,7 @@ PUBLIC = (
 )
 """Modules whose ``__all__`` users see."""
 INTERNAL = (
+    "internal.attend",
     "internal.fused",
     "internal.narrowed",
     "internal.packed",

@@ -80,6 +80,12 @@ class _Layout:
         self.table: Table = region.table
         self.target = target
         self.lasting = Lasting(region)
+        users, roots = region.users(), set(region.roots())
+        self.only_users = {
+            readers[0]
+            for value, readers in users.items()
+            if value.node.op.name == "attend" and len(readers) == 1 and value not in roots
+        }
 
     def channels_last(self, node: Node) -> Value | None:
         if node.attrs["data_format"] != "NCHW" or self.target.preferred_format(node.op.name) != "NHWC":
@@ -123,6 +129,14 @@ class _Layout:
             return None
         panels = self.placed("matmul_pack", (b,), {})
         return None if panels is None else self.placed("matmul_packed", (a, panels), {"columns": b.dims[-1]})
+
+    def attend_in_order(self, node: Node) -> Value | None:
+        before = node.inputs[0].node
+        if before.op.name != "attend" or self.table.was.get(node, node) not in self.only_users:
+            return None
+        axes, order = node.attrs["axes"], before.attrs["order"]
+        order = tuple(order[axis] for axis in axes) if order else axes
+        return self.table.make(before.op, before.inputs, {**before.attrs, "order": order}).outputs[0]
 
     def pack_conv2d(self, node: Node) -> Value | None:
         x, w = node.inputs
@@ -180,6 +194,7 @@ def layout(region: Region, target: Target) -> Region:
             Rule("sink_join", ("concat",), rules.sink_join, why="a transpose meets the next one below"),
             Rule("sink_pad", ("pad",), rules.sink_pad, why="a transpose meets the next one below"),
             Rule("pack_matmul", ("matmul",), rules.pack_matmul, why="packed once, read many times"),
+            Rule("attend_in_order", ("transpose",), rules.attend_in_order, why="heads side by side, without a copy"),
             Rule("winograd", ("conv2d",), rules.winograd, False, "fewer products, tile by tile"),
             Rule("pack_conv2d", ("conv2d",), rules.pack_conv2d, why="packed once, read many times"),
         ),

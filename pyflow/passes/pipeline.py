@@ -13,6 +13,7 @@ from typing import Any
 from pyflow import dims, knobs
 from pyflow.check import check, write_graph
 from pyflow.errors import InternalError, InvalidArgumentError, PyflowError, message
+from pyflow.passes.attend import attend
 from pyflow.passes.flow import flow
 from pyflow.passes.fold import fold
 from pyflow.passes.fuse import fuse
@@ -49,6 +50,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("fold", fold, "constant subgraphs, before place: folded weights need no device"),
     Pass("flow", flow, "bodies of what is needed, after fold: branches are settled; before recognise: inside of them"),
     Pass("recognise", recognise, "primitive subgraphs to composites, before place decides which composites expand"),
+    Pass("attend", attend, "softmax between products to attention, after recognise: softmax and scales are settled"),
     Pass("place", place, "a backend per node, before layout: formats are the backend's", required=True),
     Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
     Pass("simplify_again", simplify, "expand and layout leave identities behind"),

@@ -1,8 +1,7 @@
 // softmax, log_softmax along one axis. A row is worked on in adjacent memory; rows of another stride are gathered
 // some at a time.
+#include "backends/cpu/exponentials.h"
 #include "backends/cpu/operands.h"
-#include "kernels/lanes.h"
-#include "kernels/scalar_math.h"
 #include "kernels/strided.h"
 
 namespace pf {
@@ -11,7 +10,6 @@ namespace PF_ISA {
 constexpr int64_t kSoftmaxTaskElements = 16384;
 constexpr int64_t kGatheredRows = 16;
 constexpr int64_t kGatheredBytes = 128 * 1024;
-constexpr int64_t kExpBlock = 32;
 
 struct SoftmaxWalk {
   Loops<2> rows;  // x, y
@@ -43,44 +41,6 @@ static void plan_walk(const pf_call* call, SoftmaxWalk* walk) {
       ceildiv(maximum_of(1, kSoftmaxTaskElements / maximum_of(1, walk->length)), kGatheredRows) * kGatheredRows;
   if (walk->length >= kSoftmaxTaskElements) walk->rows_per_task = 1;
 }
-
-// y = exp(x - shift) for whole blocks, several vectors abreast.
-template <class T>
-static void exponential_blocks(const T* x, T shift, int64_t blocks, T* y) {
-  constexpr int64_t vectors = kExpBlock / kLanes<T>;
-  for (int64_t block = 0; block < blocks; ++block, x += kExpBlock, y += kExpBlock) {
-    Vector<T> exponentials[vectors];
-#pragma GCC unroll 16
-    for (int64_t j = 0; j < vectors; ++j) exponentials[j] = math::exponential(load(x + j * kLanes<T>) - shift);
-#pragma GCC unroll 16
-    for (int64_t j = 0; j < vectors; ++j) store(y + j * kLanes<T>, exponentials[j]);
-  }
-}
-
-// y = exp(x - shift), the tail in a block of its own.
-template <class T>
-static void shifted_exponentials(const T* x, T shift, int64_t count, T* y) {
-  const int64_t blocks = count / kExpBlock;
-  const int64_t whole = blocks * kExpBlock;
-  exponential_blocks(x, shift, blocks, y);
-  if (whole == count) return;
-  T block[kExpBlock] = {};
-  __builtin_memcpy(block, x + whole, static_cast<size_t>(count - whole) * sizeof(T));
-  exponential_blocks(block, shift, 1, block);
-  __builtin_memcpy(y + whole, block, static_cast<size_t>(count - whole) * sizeof(T));
-}
-
-// The largest number. A NaN need not win: its exponential makes the sum of its row NaN.
-struct LargestNumber {
-  template <class T>
-  static constexpr T identity() {
-    return lowest_value<T>();
-  }
-  template <class V>
-  static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
-    return greater(b, a);
-  }
-};
 
 struct Softmax {
   // x and y adjacent; they may be the same.

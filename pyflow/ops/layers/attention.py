@@ -63,21 +63,48 @@ def _allowed(
     return allowed
 
 
-def _bias(mask: Value | None, allowed: Value | None, size: Size, dtype: DType) -> Value | None:
+def _whole(mask: Value, size: Size) -> Value:
+    """``mask`` for ``size`` keys: those that it is short of are masked."""
+    short = dims.add(size, dims.mul(mask.dims[-1], -1))
+    if mask.dims[-1] == 1 or short == 0:
+        return mask
+    fill = call("constant", np.asarray(False if mask.dtype is dtypes.bool_ else LOWEST, mask.dtype.numpy))
+    after = (*(0,) * (mask.ndim - 1), dims.maximum(short, 0))
+    result: Value = call("pad", mask, fill, (0,) * mask.ndim, after)
+    return result
+
+
+def _bias(mask: Value | None, allowed: Value | None, dtype: DType) -> Value | None:
     """What is added to the products: the mask, and minus infinity where a key is not allowed."""
+    zero = call("constant", 0.0, dtype)
     if mask is not None:
-        short = dims.add(size, dims.mul(mask.dims[-1], -1))
-        if mask.dims[-1] != 1 and short != 0:
-            fill = call("constant", np.asarray(False if mask.dtype is dtypes.bool_ else LOWEST, mask.dtype.numpy))
-            after = (*(0,) * (mask.ndim - 1), dims.maximum(short, 0))
-            mask = call("pad", mask, fill, (0,) * mask.ndim, after)
-        if mask.dtype is dtypes.bool_:
-            mask = call("where", mask, call("constant", 0.0, dtype), LOWEST)
-        mask = call("cast", mask, dtype)
+        mask = call("cast", call("where", mask, zero, LOWEST) if mask.dtype is dtypes.bool_ else mask, dtype)
     if allowed is None:
         return mask
-    result: Value = call("where", allowed, call("constant", 0.0, dtype) if mask is None else mask, LOWEST)
+    result: Value = call("where", allowed, zero if mask is None else mask, LOWEST)
     return result
+
+
+def _attended(
+    q: Value, k: Value, v: Value, mask: Value | None, allowed: Value | None, scale: float, **causal: Any
+) -> Value:
+    """The attention alone: heads that share keys and values are an axis of their own."""
+    batch, heads, length, size = q.dims
+    as_it_is = allowed is None and (mask is None or mask.dtype is dtypes.bool_)
+    bias = mask if as_it_is else _bias(mask, allowed, q.dtype)
+    shared = k.dims[1]
+    grouped = shared != heads
+    if grouped:
+        share = dims.floordiv(heads, shared)
+        q = reshape(q, (batch, shared, share, length, size))
+        k, v = expand_dims(k, 2), expand_dims(v, 2)
+        if bias is not None and bias.ndim > 2:
+            apart = (1, 1) if bias.dims[-3] == 1 else (shared, share)
+            bias = reshape(bias, (*bias.dims[:-3], *apart, *bias.dims[-2:]))
+    given, more = present(bias=bias)
+    unseen = bias is not None or causal["is_causal"]
+    y: Value = call("attend", q, k, v, *more, given=given, scale=scale, unseen_is_zero=unseen, **causal)
+    return reshape(y, (batch, heads, length, v.dims[-1])) if grouped else y
 
 
 def _expand(
@@ -98,6 +125,12 @@ def _expand(
     mask, lengths = optional(given, more, "mask", "lengths")
     batch, heads, length, _ = q.dims
     size, grouped = k.dims[2], k.dims[1] != q.dims[1]
+    mask = None if mask is None else _whole(mask, size)
+    if softcap == 0 and precision is q.dtype and shown == "none":
+        by_place = lengths is None and left < 0 and right < 0
+        allowed = None if by_place else _allowed(q, k, lengths, is_causal, offset, left, right)
+        causal = {"is_causal": by_place and is_causal, "offset": offset if by_place and is_causal else 0}
+        return (_attended(q, k, v, mask, allowed, scale, **causal),)
     if grouped:
         share = dims.floordiv(heads, k.dims[1])
         q5 = reshape(q * scale, (batch, k.dims[1], share, length, q.dims[3]))
@@ -106,7 +139,7 @@ def _expand(
     else:
         products = call("matmul", q * scale, transpose(k, (0, 1, 3, 2)))
     capped = call("tanh", products / softcap) * softcap if softcap > 0 else products
-    bias = _bias(mask, _allowed(q, k, lengths, is_causal, offset, left, right), size, q.dtype)
+    bias = _bias(mask, _allowed(q, k, lengths, is_causal, offset, left, right), q.dtype)
     biased = capped if bias is None else capped + bias
     wide = call("cast", biased, precision)
     if bias is None:

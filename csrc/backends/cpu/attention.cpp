@@ -1,0 +1,303 @@
+// attend: softmax(q kᵀ · scale + bias) v. Keys are taken a stretch at a time: a task holds the scores of some rows
+// against one stretch, and its result holds, after each stretch, the attention over the keys seen so far. Every row is
+// computed by itself in an order that follows from the number of keys alone.
+#include "backends/cpu/exponentials.h"
+#include "backends/cpu/gemm.h"
+#include "backends/cpu/operands.h"
+#include "kernels/strided.h"
+
+namespace pf {
+namespace PF_ISA {
+
+constexpr int64_t kStretchKeys = 256;
+constexpr int64_t kScoreRows = 48;  // rows whose scores are held at once
+constexpr int64_t kTaskRows = 192;  // keys are packed once for so many
+constexpr int64_t kFewestTaskRows = 48;
+constexpr int64_t kWantedTasks = 8;
+
+struct AttendPlan {
+  Loops<5> heads;  // q, k, v, y, bias
+  int64_t count;   // of heads
+  int64_t m, n, d, e;
+  int64_t q_row, q_d, k_row, k_d, v_row, v_e, y_row, y_e, bias_row, bias_key;
+  int64_t row_blocks, stretches;
+  int64_t columns, pitch;  // of a result's row and of a row of scores, in scratch
+  bool has_bias, is_causal, nothing_is_zero;
+  int64_t offset;
+
+  int64_t task_rows() const { return ceildiv(m, row_blocks); }
+  int64_t stretch_keys() const { return ceildiv(n, stretches); }
+};
+
+static void plan_attend(const pf_call* call, AttendPlan* plan) {
+  const pf_view &q = call->inputs[0], &k = call->inputs[1], &v = call->inputs[2], &y = call->outputs[0];
+  const int32_t outer = y.ndim - 2;
+  plan->has_bias = call->step->ninputs == 4;
+  const pf_view& bias = plan->has_bias ? call->inputs[3] : y;
+  for (int32_t axis = 0; axis < outer; ++axis) {
+    plan->heads.push(y.dims[axis], {q.strides[axis], k.strides[axis], v.strides[axis], y.strides[axis],
+                                    plan->has_bias ? bias.strides[axis] : 0});
+  }
+  plan->count = plan->heads.count();
+  plan->m = q.dims[outer];
+  plan->n = k.dims[outer];
+  plan->d = q.dims[outer + 1];
+  plan->e = v.dims[outer + 1];
+  plan->q_row = q.strides[outer], plan->q_d = q.strides[outer + 1];
+  plan->k_row = k.strides[outer], plan->k_d = k.strides[outer + 1];
+  plan->v_row = v.strides[outer], plan->v_e = v.strides[outer + 1];
+  plan->y_row = y.strides[outer], plan->y_e = y.strides[outer + 1];
+  plan->bias_row = bias.strides[outer], plan->bias_key = bias.strides[outer + 1];
+  plan->is_causal = call->ints[0] != 0;
+  plan->offset = call->ints[1];
+  plan->nothing_is_zero = call->ints[2] != 0;
+  plan->row_blocks = maximum_of(1, ceildiv(plan->m, kTaskRows));
+  if (plan->count > 0 && plan->count * plan->row_blocks < kWantedTasks) {
+    const int64_t most = maximum_of(1, plan->m / kFewestTaskRows);
+    plan->row_blocks = maximum_of(plan->row_blocks, minimum_of(most, ceildiv(kWantedTasks, plan->count)));
+  }
+  plan->stretches = maximum_of(1, ceildiv(plan->n, kStretchKeys));
+  plan->columns = ceildiv(plan->e, gemm::kPanel) * gemm::kPanel;
+  plan->pitch = ceildiv(plan->stretch_keys(), gemm::kPanel) * gemm::kPanel + 16;
+}
+
+/* Where the parts of a task's scratch begin, in elements: all are whole cache lines long. */
+struct AttendScratch {
+  int64_t keys, values, scores, bias, sums, largest, total, end;
+};
+
+static AttendScratch scratch_of(const AttendPlan& plan) {
+  const auto lines = [](int64_t elements) { return ceildiv(elements, 16) * 16; };
+  const int64_t keys = plan.stretch_keys(), rows = lines(plan.task_rows());
+  AttendScratch at;
+  at.keys = lines(kScoreRows * plan.d);
+  at.values = at.keys + ceildiv(keys, gemm::kPanel) * plan.d * gemm::kPanel;
+  at.scores = at.values + plan.columns * keys;
+  at.bias = at.scores + kScoreRows * plan.pitch;
+  at.sums = at.bias + plan.pitch;
+  at.largest = at.sums + rows * plan.columns;
+  at.total = at.largest + rows;
+  at.end = at.total + rows;
+  return at;
+}
+
+/* What one head's operands and a task's scratch are. */
+template <class T>
+struct Head {
+  const T *q, *k, *v;
+  T* y;
+  const void* bias;
+  int32_t bias_dtype;
+  T *queries, *keys, *values, *scores, *bias_keys, *sums, *largest, *total;
+};
+
+template <class T>
+static T bias_at(const Head<T>& head, int64_t index) {
+  if (head.bias_dtype != PF_DTYPE_bool) return static_cast<const T*>(head.bias)[index];
+  return static_cast<const uint8_t*>(head.bias)[index] != 0 ? T{0} : -static_cast<T>(__builtin_inf());
+}
+
+/* How many of the keys from `first` on row `row` may see by its place. */
+static int64_t seen_of(const AttendPlan& plan, int64_t row, int64_t first, int64_t count) {
+  if (!plan.is_causal) return count;
+  return maximum_of(0, minimum_of(count, plan.offset + row + 1 - first));
+}
+
+/* Is the bias of all keys of a row minus infinity? */
+template <class T>
+static bool sees_nothing(const AttendPlan& plan, const Head<T>& head, int64_t row) {
+  const int64_t seen = seen_of(plan, row, 0, plan.n);
+  if (!plan.has_bias) return seen == 0;
+  for (int64_t key = 0; key < seen; ++key) {
+    if (bias_at(head, row * plan.bias_row + key * plan.bias_key) != -static_cast<T>(__builtin_inf())) return false;
+  }
+  return true;
+}
+
+/* The bias of one row for the keys of a stretch, adjacent; where all rows have the same, it is gathered once. */
+template <class T>
+static const T* bias_of(const AttendPlan& plan, const Head<T>& head, int64_t row, int64_t first, int64_t count,
+                        bool gathered) {
+  const int64_t begin = row * plan.bias_row + first * plan.bias_key;
+  if (head.bias_dtype != PF_DTYPE_bool && plan.bias_key == 1) return static_cast<const T*>(head.bias) + begin;
+  if (gathered && plan.bias_row == 0) return head.bias_keys;
+  for (int64_t key = 0; key < count; ++key) head.bias_keys[key] = bias_at(head, begin + key * plan.bias_key);
+  return head.bias_keys;
+}
+
+/* Scores of one row become weights, relative to all keys seen so far; returns what the weights of the earlier keys are
+ * to be multiplied by. */
+template <class T>
+static T weigh(T* scores, const T* bias, int64_t count, int64_t seen, bool is_first, bool is_last, T* largest,
+               T* total) {
+  constexpr T lowest = -static_cast<T>(__builtin_inf());
+  if (bias != nullptr) {
+    for (int64_t key = 0; key < seen; ++key) scores[key] += bias[key];
+  }
+  for (int64_t key = seen; key < count; ++key) scores[key] += lowest;
+  const T here = reduce_chunk<LargestNumber>(scores, count, Same());
+  const T top = is_first ? here : greater(here, *largest);
+  const T shift = top == lowest ? T{0} : top;
+  shifted_exponentials(scores, shift, count, scores);
+  T sum = reduce_chunk<Sum>(scores, count, Same());
+  T earlier = 0;
+  if (!is_first) {
+    earlier = math::exponential(*largest - shift) * *total;
+    sum = earlier + sum;
+  }
+  *largest = top;
+  *total = sum;
+  // Before the last stretch a row that has seen nothing may yet see something.
+  const T inverse = sum == 0 && !is_last ? T{0} : T{1} / sum;
+  for (int64_t key = 0; key < count; ++key) scores[key] *= inverse;
+  return earlier * inverse;
+}
+
+/* c[rows, columns] = a b, or += . */
+template <class T>
+static void multiply_rows(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_stride, const T* panels,
+                          T* c, int64_t c_stride, bool accumulate) {
+  const int64_t whole = ceildiv(columns, kLanes<T>) * kLanes<T>;
+  gemm::multiply_columns<T>(rows, whole, depth, {a, a_stride, false}, {panels, gemm::kPanel, depth * gemm::kPanel}, c,
+                            c_stride, {accumulate, nullptr, 0, 0});
+}
+
+template <class T>
+static void pack_panels(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to) {
+  for (int64_t column = 0; column < columns; column += gemm::kPanel, to += depth * gemm::kPanel) {
+    gemm::pack_panel(depth, minimum_of(gemm::kPanel, columns - column), b + column * column_stride, k_stride,
+                     column_stride, to);
+  }
+}
+
+/* Rows [row, row + rows) of a head against keys [first, first + count); `held` is where they are in the task. */
+template <class T>
+static void attend_rows(const AttendPlan& plan, const Head<T>& head, T scale, int64_t row, int64_t rows, int64_t held,
+                        int64_t first, int64_t count) {
+  const bool is_first = first == 0, is_last = first + count == plan.n;
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* from = head.q + (row + i) * plan.q_row;
+    T* to = head.queries + i * plan.d;
+    if (plan.q_d == 1) {
+      for (int64_t j = 0; j < plan.d; ++j) to[j] = from[j] * scale;
+    } else {
+      for (int64_t j = 0; j < plan.d; ++j) to[j] = from[j * plan.q_d] * scale;
+    }
+  }
+  multiply_rows(rows, count, plan.d, head.queries, plan.d, head.keys, head.scores, plan.pitch, false);
+
+  const bool straight = plan.y_e == 1 && plan.e % kLanes<T> == 0;
+  T* const sums = straight ? head.y + row * plan.y_row : head.sums + held * plan.columns;
+  const int64_t sums_row = straight ? plan.y_row : plan.columns;
+  for (int64_t i = 0; i < rows && count > 0; ++i) {
+    T* const scores = head.scores + i * plan.pitch;
+    const T* const bias = plan.has_bias ? bias_of(plan, head, row + i, first, count, held + i > 0) : nullptr;
+    const int64_t seen = seen_of(plan, row + i, first, count);
+    T factor = weigh(scores, bias, count, seen, is_first, is_last, head.largest + held + i, head.total + held + i);
+    if (plan.nothing_is_zero && !(head.total[held + i] > 0) && sees_nothing(plan, head, row + i)) {
+      head.total[held + i] = factor = 0;
+      head.largest[held + i] = -static_cast<T>(__builtin_inf());
+      for (int64_t key = 0; key < count; ++key) scores[key] = 0;
+    }
+    if (is_first) continue;
+    for (int64_t j = 0; j < plan.e; ++j) sums[i * sums_row + j] *= factor;
+  }
+  multiply_rows(rows, plan.e, count, head.scores, plan.pitch, head.values, sums, sums_row, !is_first);
+
+  if (straight || !is_last) return;
+  for (int64_t i = 0; i < rows; ++i) {
+    T* const to = head.y + (row + i) * plan.y_row;
+    for (int64_t j = 0; j < plan.e; ++j) to[j * plan.y_e] = sums[i * sums_row + j];
+  }
+}
+
+template <class T>
+static void attend_typed(const pf_call* call, const pf_task* task) {
+  AttendPlan plan;
+  plan_attend(call, &plan);
+  const AttendScratch at = scratch_of(plan);
+  T* const scratch = static_cast<T*>(task->thread_scratch);
+  const T scale = static_cast<T>(call->step->floats[0]);
+  for (int64_t block = task->begin; block < task->end; ++block) {
+    const Position<5> position(plan.heads, block / plan.row_blocks);
+    const int64_t begin = gemm::part_begin(plan.m, plan.row_blocks, block % plan.row_blocks);
+    const int64_t end = gemm::part_begin(plan.m, plan.row_blocks, block % plan.row_blocks + 1);
+    Head<T> head = {};
+    head.q = static_cast<const T*>(call->inputs[0].data) + position.offset[0];
+    head.k = static_cast<const T*>(call->inputs[1].data) + position.offset[1];
+    head.v = static_cast<const T*>(call->inputs[2].data) + position.offset[2];
+    head.y = static_cast<T*>(call->outputs[0].data) + position.offset[3];
+    if (plan.has_bias) {
+      const pf_view& bias = call->inputs[3];
+      head.bias_dtype = bias.dtype;
+      head.bias = static_cast<const char*>(bias.data) + position.offset[4] * element_size(bias.dtype);
+    }
+    head.queries = scratch;
+    head.keys = scratch + at.keys;
+    head.values = scratch + at.values;
+    head.scores = scratch + at.scores;
+    head.bias_keys = scratch + at.bias;
+    head.sums = scratch + at.sums;
+    head.largest = scratch + at.largest;
+    head.total = scratch + at.total;
+    for (int64_t stretch = 0; stretch < plan.stretches; ++stretch) {
+      const int64_t first = gemm::part_begin(plan.n, plan.stretches, stretch);
+      const int64_t count = gemm::part_begin(plan.n, plan.stretches, stretch + 1) - first;
+      pack_panels(plan.d, count, head.k + first * plan.k_row, plan.k_d, plan.k_row, head.keys);
+      pack_panels(count, plan.e, head.v + first * plan.v_row, plan.v_row, plan.v_e, head.values);
+      for (int64_t row = begin; row < end; row += kScoreRows) {
+        attend_rows(plan, head, scale, row, minimum_of(kScoreRows, end - row), row - begin, first, count);
+      }
+    }
+  }
+}
+
+template <int32_t ONLY = kEveryDtype>
+static pf_code attend_run(const pf_call* call, const pf_task* task, pf_error*) {
+  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? attend_typed<float>(call, task)
+                                                          : attend_typed<double>(call, task);
+  return PF_OK;
+}
+
+static pf_code attend_partition(const pf_call* call, pf_partition* partition, pf_error*) {
+  AttendPlan plan;
+  plan_attend(call, &plan);
+  const int64_t size = element_size(call->inputs[0].dtype);
+  partition->thread_scratch = static_cast<size_t>(scratch_of(plan).end * size);
+  partition->shared_scratch = 0;
+  const int64_t tasks = plan.m == 0 || plan.e == 0 ? 0 : plan.count * plan.row_blocks;
+  const double scores = static_cast<double>(plan.count) * static_cast<double>(plan.m) * static_cast<double>(plan.n);
+  const double products = scores * static_cast<double>(plan.d + plan.e);
+  const double packed = static_cast<double>(tasks) * static_cast<double>(plan.n) * static_cast<double>(plan.d + plan.e);
+  return one_phase(partition, tasks, 100.0 + products / (size == 4 ? 40.0 : 20.0) + scores + 0.2 * packed);
+}
+
+static int32_t attend_supports(const pf_step* step, char* why, size_t why_size) {
+  const int32_t inputs = step->ninputs == 4 ? 4 : 3;
+  if (!takes(step, inputs, 1, 3, 1, why, why_size) || !dtype_in(step, step->inputs[0], kFloatDtypes, why, why_size) ||
+      !same_rank(step, step->inputs[0], step->outputs[0], why, why_size)) {
+    return 0;
+  }
+  if (step->inputs[0].ndim < 2)
+    return refuse(why, why_size, "attend takes q[...,M,D], got rank %d", step->inputs[0].ndim);
+  for (int32_t i = 1; i < inputs; ++i) {
+    if (!same_rank(step, step->inputs[0], step->inputs[i], why, why_size)) return 0;
+    if (i == 3 && step->inputs[3].dtype == PF_DTYPE_bool) continue;
+    if (!same_dtype(step, step->inputs[0], step->inputs[i], why, why_size)) return 0;
+  }
+  return same_dtype(step, step->inputs[0], step->outputs[0], why, why_size);
+}
+
+static const pf_kernel kAttentionKernels[] = {
+    {"attend", attend_supports, nullptr, nullptr, attend_partition, attend_run<>},
+};
+
+PF_FLOAT32(attend, attend_supports, nullptr, nullptr, attend_partition, attend_run<PF_DTYPE_float32>)
+
+const pf_kernel* attention_kernels(int32_t* count) {
+  *count = sizeof(kAttentionKernels) / sizeof(kAttentionKernels[0]);
+  return kAttentionKernels;
+}
+
+}  // namespace PF_ISA
+}  // namespace pf

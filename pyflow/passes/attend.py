@@ -1,0 +1,111 @@
+"""attend: a softmax between two products becomes attention, which keeps no matrix of scores.
+
+Found after ``recognise``, so that softmax is one node and scales of queries and keys stand behind the product. Only
+where nothing else reads the scores: a graph that asks for the weights, or trains, keeps them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pyflow.algebra import is_op, number
+from pyflow.graph import Node, Value
+from pyflow.opdef import call
+from pyflow.region import Lasting, Region
+from pyflow.rewrite import Rule, also_from, rewrite
+from pyflow.target import Target
+
+
+@dataclass
+class _Found:
+    """softmax(q k * scale + bias) v; ``inside`` are the nodes that this takes beside the last."""
+
+    q: Value
+    k: Value
+    """Transposed: [..., D, N]."""
+    v: Value
+    bias: Value | None = None
+    scale: float = 1.0
+    inside: list[Node] = field(default_factory=list)
+
+
+def _scores_of(value: Value, found: _Found) -> Value | None:
+    """The product under scales and at most one addition in ``value``, which are taken into ``found``."""
+    shape = value.dims
+    while not is_op(value, "matmul"):
+        node = value.node
+        if value.dims != shape or node.op.name not in ("add", "multiply", "divide"):
+            return None
+        found.inside.append(node)
+        left, right = node.inputs
+        if node.op.name == "add":
+            if found.bias is not None or found.scale != 1.0:
+                return None
+            value, found.bias = (left, right) if _is_scaled_product(left) else (right, left)
+            continue
+        if node.op.name == "multiply" and number(left) is not None:
+            left, right = right, left
+        factor = number(right)
+        if not factor:
+            return None
+        found.scale = found.scale * factor if node.op.name == "multiply" else found.scale / factor
+        value = left
+    return value if value.dims == shape else None
+
+
+def _is_scaled_product(value: Value) -> bool:
+    while is_op(value, "multiply", "divide"):
+        left, right = value.node.inputs
+        value = right if is_op(value, "multiply") and number(left) is not None else left
+    return is_op(value, "matmul")
+
+
+def _find(node: Node) -> _Found | None:
+    weights, v = node.inputs
+    if not is_op(weights, "softmax") or weights.ndim < 3 or weights.node.attrs["axis"] != weights.ndim - 1:
+        return None
+    found = _Found(weights, weights, v, inside=[weights.node])
+    product = _scores_of(weights.node.inputs[0], found)
+    if product is None:
+        return None
+    found.inside.append(product.node)
+    found.q, found.k = product.node.inputs
+    ranks = {value.ndim for value in (found.q, found.k, v)}
+    if len(ranks) > 1 or (found.bias is not None and found.bias.ndim > v.ndim):
+        return None
+    return found
+
+
+class _Attention:
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.table = region.table
+        lasting = Lasting(region)
+        users, roots = region.users(), set(region.roots())
+        self.sites: set[Node] = set()
+        for node in region.nodes():
+            found = _find(node) if node.op.name == "matmul" else None
+            if found is None or found.k in lasting or found.v in lasting:
+                continue  # weights that last are better packed
+            group = {node, *found.inside}
+            inner = [value for each in found.inside for value in each.outputs]
+            if all(value not in roots and group.issuperset(users.get(value, ())) for value in inner):
+                self.sites.add(node)
+
+    def attention(self, node: Node) -> Value | None:
+        found = _find(node) if self.table.was.get(node, node) in self.sites else None
+        if found is None:
+            return None
+        also_from(found.inside)
+        last = found.k.ndim - 1
+        k = call("transpose", found.k, (*range(last - 1), last, last - 1))
+        bias = () if found.bias is None else (found.bias,)
+        given = () if found.bias is None else ("bias",)
+        made: Value = call("attend", found.q, k, found.v, *bias, given=given, scale=found.scale)
+        return made
+
+
+def attend(region: Region, target: Target) -> Region:
+    """``region`` with attention as one node each."""
+    rule = Rule("attention", ("matmul",), _Attention(region).attention, False, "softmax(q k * scale + bias) v")
+    return rewrite(region, (rule,), target.numerics)
