@@ -25,6 +25,8 @@ class Target(Protocol):
     allow_fallback: bool
     """May nodes that ``device`` does not take go elsewhere?"""
 
+    weight_growth: float
+    """How many times as much memory as weights take they may take for the sake of speed."""
     reasons: dict[str, str]
     """Why ops were not placed on ``device``, by op; :meth:`place` fills it."""
 
@@ -61,6 +63,7 @@ class RefTarget:
     device: str = "ref"
     allow_fallback: bool = False
     nhwc: bool = False
+    weight_growth: float = 4.0
     without: frozenset[str] = frozenset()
     """Ops that are to have no kernel: they are expanded."""
     reasons: dict[str, str] = field(default_factory=dict)

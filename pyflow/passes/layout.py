@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyflow.dims import Size, hint_of
+from pyflow.dims import Size
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS, call
-from pyflow.ops.internal.winograd import POINTS
+from pyflow.ops.internal.winograd_tiles import Tiles, growth_of
 from pyflow.ops.layers.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Lasting, Region, Table
 from pyflow.rewrite import Rule, rewrite
@@ -54,27 +54,6 @@ def _is_sunk(value: Value) -> bool:
     return value.node.op.name == "transpose" and value.node.attrs["axes"] == SUNK
 
 
-LEAST_CHANNELS = 16
-"""Fewer on either side are not worth a transform."""
-WORTHWHILE = 0.8
-
-
-def _winograd_tile(batch: int, height: int, width: int, inner: int, outer: int) -> int | None:
-    """The size of the tiles by which a 3 x 3 convolution takes the least time, from its sizes alone; None: directly.
-
-    Counted in multiplications: a number that is transformed stands for 6, a weight that is read for 12.
-    """
-    if min(inner, outer) < LEAST_CHANNELS:
-        return None
-    best, least = None, WORTHWHILE * 9 * (batch * height * width + 12)
-    for tile in POINTS:
-        tiles = batch * -(-height // tile) * -(-width // tile)
-        cost = (tile + 2) ** 2 * (max(tiles, 4) + 6 * tiles * (1 / inner + 1 / outer) + 12)
-        if cost < least:
-            best, least = tile, cost
-    return best
-
-
 class _Layout:
     def __init__(self, region: Region, target: Target) -> None:
         self.table: Table = region.table
@@ -86,6 +65,7 @@ class _Layout:
             for value, readers in users.items()
             if value.node.op.name == "attend" and len(readers) == 1 and value not in roots
         }
+        self.tiles = Tiles(region, self.lasting, target.weight_growth)
 
     def channels_last(self, node: Node) -> Value | None:
         if node.attrs["data_format"] != "NCHW" or self.target.preferred_format(node.op.name) != "NHWC":
@@ -151,26 +131,18 @@ class _Layout:
         return None if panels is None else self.placed("conv2d_packed", (x, panels), more)
 
     def winograd(self, node: Node) -> Value | None:
-        x, w = node.inputs
-        attrs = node.attrs
-        if w not in self.lasting or x in self.lasting or node.types[0].dtype.name != "float32":
-            return None
-        height, width, inner, outer = (w.dims[axis] for axis in WEIGHT_TO_LAST[attrs["data_format"]])
-        if (height, width) != (3, 3) or {*attrs["stride"], *attrs["dilation"], attrs["groups"]} != {1}:
-            return None
-        batch, rows, columns, _ = (node.types[0].dims[axis] for axis in TO_LAST[attrs["data_format"]])
-        sizes = [hint_of(size) for size in (batch, rows, columns, inner, outer)]
-        tile = _winograd_tile(*(size for size in sizes if size is not None)) if None not in sizes else None
+        tile = self.tiles.of(node)
         if tile is None:
             return None
-        data_format = attrs["data_format"]
-        panels = self.placed("winograd_pack", (w,), {"tile": tile, "data_format": data_format})
-        more = {"tile": tile, "channels": outer, "padding": attrs["padding"], "data_format": data_format}
+        x, w = node.inputs
+        attrs = node.attrs
+        outer = w.dims[WEIGHT_TO_LAST[attrs["data_format"]][3]]
+        panels = self.placed("winograd_pack", (w,), {"tile": tile, "data_format": attrs["data_format"]})
+        more = {"tile": tile, "channels": outer, "padding": attrs["padding"], "data_format": attrs["data_format"]}
         made = None if panels is None else self.placed("conv2d_winograd", (x, panels), more)
         if made is not None:
-            growth = (tile + 2) ** 2 / 9
             self.table.notes.append(
-                f"layout: conv2d {w.type}: tiles of {tile} x {tile}, weights {growth:.1f} times as large"
+                f"layout: conv2d {w.type}: tiles of {tile} x {tile}, weights {growth_of(tile):.1f} times as large"
             )
         return made
 
@@ -186,7 +158,7 @@ class _Layout:
 def layout(region: Region, target: Target) -> Region:
     """``region`` with images channels last where ``target`` prefers it, and lasting weights packed."""
     rules = _Layout(region, target)
-    return rewrite(
+    made = rewrite(
         region,
         (
             Rule("channels_last", tuple(FORMATS), rules.channels_last, why="the kernels run along channels"),
@@ -200,3 +172,5 @@ def layout(region: Region, target: Target) -> Region:
         ),
         target.numerics,
     )
+    region.table.notes += rules.tiles.notes()
+    return made

@@ -18,6 +18,10 @@ class SessionConfig:
     device: the backend that ops are placed on.
     allow_fallback: ops without a kernel there may go to the cpu backend; otherwise they are an error.
     numerics: ``"default"``, or ``"strict"``: the bits of the same ops run one by one.
+    weight_growth: how many times as much memory as the weights of a graph take they may take for the sake of speed:
+        Winograd's transforms of 3 x 3 weights are 16/9 or 36/9 times as large. Where the bound is met, the layers that
+        save most per byte are transformed, and the others computed directly; ``explain()`` says so. 4 bounds nothing,
+        1 leaves Winograd out.
     auto_init: run initializers of variables that a run needs and that have no value.
     seed: of ops without a seed; None takes the graph's, else the operating system's.
     check_numerics: ``"first"`` stops at the first step that gives NaN or inf and names it.
@@ -31,6 +35,7 @@ class SessionConfig:
     device: str = "cpu"
     allow_fallback: bool = False
     numerics: str = "default"
+    weight_growth: float = 4.0
     auto_init: bool = False
     seed: int | None = None
     check_numerics: str = ""
@@ -48,6 +53,9 @@ class SessionConfig:
                         user_origin(),
                     )
                 )
+        if not (isinstance(self.weight_growth, numbers.Real) and self.weight_growth >= 1):
+            what = f"expected weight_growth >= 1, got {self.weight_growth!r}"
+            raise InvalidArgumentError(message("SessionConfig", what, user_origin()))
         if self.threads < 0 or self.plan_cache < 1:
             raise InvalidArgumentError(
                 message(

@@ -31,7 +31,8 @@ def may_keep(target: BackendTarget) -> bool:
 def key(target: BackendTarget, stop_after: str | None, content: Iterable[str]) -> str:
     """The digest of ``content`` compiled for ``target`` by this pyflow on this CPU."""
     sum = hashlib.sha256()
-    settings = (target.device, target.numerics, str(target.allow_fallback), stop_after or "")
+    flags = (str(target.allow_fallback), str(target.weight_growth))
+    settings = (target.device, target.numerics, *flags, stop_after or "")
     for text in (build(), str(plan.VERSION), _core.selected_isa(), *settings, *content):
         data = text.encode()
         sum.update(len(data).to_bytes(8, "little"))

@@ -54,7 +54,8 @@ class Session(Unique):
                 self.state.set(name, value)
         self.stats = SessionStats()
         self.last_trace: Trace | None = None
-        self.target = BackendTarget(self.config.device, self.config.numerics, self.config.allow_fallback)
+        config = self.config
+        self.target = BackendTarget(config.device, config.numerics, config.allow_fallback, config.weight_growth)
         self._threads = _core.Threads(self.config.threads or THREADS.get(), self.config.executor)
         self._cache: OrderedDict[Any, Executable] = OrderedDict()
         self._lock = threading.RLock()

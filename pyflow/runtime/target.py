@@ -21,7 +21,13 @@ _ELEMENTWISE = "elementwise"
 class BackendTarget:
     """The backend named ``device``, with the host's cpu beside it."""
 
-    def __init__(self, device: str = "cpu", numerics: str = "default", allow_fallback: bool = False) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        numerics: str = "default",
+        allow_fallback: bool = False,
+        weight_growth: float = 4.0,
+    ) -> None:
         known = _core.backends()
         if device not in known:
             known = backends.list_backends()  # looks for packages that offer some, which takes its time
@@ -37,6 +43,7 @@ class BackendTarget:
         self.device = device
         self.numerics = numerics
         self.allow_fallback = allow_fallback
+        self.weight_growth = weight_growth
         self._answers: dict[object, tuple[bool, str]] = {}
         self._places: dict[object, str | None] = {}
         self.held: list[reference.Held] = []

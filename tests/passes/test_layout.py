@@ -95,6 +95,56 @@ def test_others_do_not(why) -> None:
     assert ops_of(made) == {"conv2d_pack": 1, "conv2d_packed": 1}
 
 
+def stack(sizes):
+    """Convolutions of 32 to 32 channels, each on images of its own size."""
+
+    def build(graph):
+        rng = np.random.default_rng(1)
+        results = []
+        for height, width in sizes:
+            x = pf.placeholder("float32", [1, 32, height, width])
+            w = pf.Variable(rng.standard_normal((32, 32, 3, 3)).astype(np.float32))
+            results.append(pf.conv2d(x, w, padding="same"))
+        return results
+
+    return region_of(build)
+
+
+def tiles_of(region):
+    return sorted(node.attrs["tile"] for node in region.nodes() if node.op.name == "conv2d_winograd")
+
+
+@pytest.mark.parametrize(
+    ("growth", "tiles"),
+    [
+        (4.0, [4, 4, 4, 4]),
+        (3.25, [4, 4, 4]),
+        (2.6, [4, 4]),
+        (1.75, [4]),
+        (1.2, [2]),
+        (1.19, []),
+        (1.0, []),
+    ],
+)
+def test_the_growth_of_weights_is_bounded(growth, tiles) -> None:
+    region = stack([(64, 64), (24, 24), (40, 40), (24, 24)])
+    made = run_pass(layout, region, RefTarget(weight_growth=growth), "layout")
+    chosen = tiles_of(made)
+    assert len(chosen) >= len(tiles) and sum((tile + 2) ** 2 / 9 - 1 for tile in chosen) <= 4 * (growth - 1) + 1e-9
+    assert any("weight_growth=" in note for note in made.table.notes) == (growth < 4)
+    if 4 in chosen:
+        largest = next(node for node in made.nodes() if node.op.name == "conv2d_winograd" and node.attrs["tile"] == 4)
+        assert largest.types[0].dims[2] >= 24
+    same_results(region, made, {}, tolerance=1e-3)
+
+
+def test_the_layers_that_save_most_per_byte_are_chosen() -> None:
+    region = stack([(16, 16), (64, 64), (16, 16)])
+    made = run_pass(layout, region, RefTarget(weight_growth=2.0), "layout")
+    assert [node.types[0].dims[2] for node in made.nodes() if node.op.name == "conv2d_winograd"][:1] == [64]
+    assert any("computed directly" in note for note in made.table.notes)
+
+
 def test_lasting_weights_of_products_are_packed() -> None:
     def build(graph):
         w = pf.Variable(np.ones((5, 70), np.float32))
