@@ -1,8 +1,9 @@
 """memory: temporaries whose lifetimes do not meet share a slot.
 
-Largest first at the hints, each into the largest slot that is free for its whole life. An element-wise step may write
-exactly over an input that it is the last to read. What is decided here holds at every size: only lifetimes matter, and
-binding makes a slot as large as its largest member.
+Largest first at the hints, each into the largest slot that is free for its whole life; of buffers of one size the first
+or the last to live comes first, whichever takes less memory. An element-wise step may write exactly over an input that
+it is the last to read. What is decided here holds at every size: only lifetimes matter, and binding makes a slot as large
+as its largest member.
 """
 
 from __future__ import annotations
@@ -30,7 +31,30 @@ class _Life:
 def memory(plan: Plan) -> Plan:
     """``plan`` with a slot for every TEMPORARY buffer, but for those whose size only the run tells."""
     lives, in_place = _lifetimes(plan)
-    order = sorted(lives, key=lambda index: (-_bytes(plan.buffers[index]), lives[index].first, index))
+    sizes = {index: _bytes(plan.buffers[index]) for index in lives}
+    early = sorted(lives, key=lambda index: (-sizes[index], lives[index].first, index))
+    late = sorted(lives, key=lambda index: (-sizes[index], -lives[index].first, index))
+    tries = [_assigned(plan, order, lives, in_place) for order in (early, late)]
+    slot_of = min(tries, key=lambda slots: _total(slots, sizes))
+    buffers = tuple(
+        replace(buffer, slot=slot_of[index]) if index in slot_of else buffer
+        for index, buffer in enumerate(plan.buffers)
+    )
+    return replace(plan, buffers=buffers, slots=len(set(slot_of.values())))
+
+
+def _total(slot_of: dict[int, int], sizes: dict[int, int]) -> int:
+    """What the slots take."""
+    largest: dict[int, int] = {}
+    for index, slot in slot_of.items():
+        largest[slot] = max(largest.get(slot, 0), sizes[index])
+    return sum(largest.values())
+
+
+def _assigned(
+    plan: Plan, order: list[int], lives: dict[int, _Life], in_place: set[tuple[int, int, int]]
+) -> dict[int, int]:
+    """The slot of each buffer, if they are looked at in this order."""
     slots: dict[str, list[_Slot]] = {}
     slot_of: dict[int, int] = {}
     count = 0
@@ -43,11 +67,7 @@ def memory(plan: Plan) -> Plan:
             count += 1
         insort(slot.members, (lives[index].first, lives[index].last, index))
         slot_of[index] = slot.number
-    buffers = tuple(
-        replace(buffer, slot=slot_of[index]) if index in slot_of else buffer
-        for index, buffer in enumerate(plan.buffers)
-    )
-    return replace(plan, buffers=buffers, slots=count)
+    return slot_of
 
 
 @dataclass
