@@ -104,7 +104,7 @@ def contend(contender: str, name: str, threads: int) -> None:
     with np.load(FOLDER / f"{name}.npz") as file:
         expected = file["expected"]
         inputs = [file[key] for key in file.files if key != "expected"]
-    import_of = {"torch.compile": "torch", "pyflow": "pyflow.onnx"}.get(contender, contender)
+    import_of = {"torch.compile": "torch", "pyflow": "pyflow.onnx.loader"}.get(contender, contender)
     __import__(import_of)
     before = resident()[0]
     begin = time.perf_counter()

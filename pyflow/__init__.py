@@ -13,7 +13,7 @@ except ImportError as _error:
         "run Python from another folder, or build in place with: pip install -e ."
     ) from _error
 
-from pyflow import aot, data, eager, errors, ops, optim, train
+from pyflow import data, eager, errors, ops, optim, train
 from pyflow.dims import Dim
 from pyflow.dtypes import (
     DType,
@@ -148,8 +148,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when they are first used: ``pf.nn``, and ``pf.onnx``, which needs the onnx package."""
-    if name in ("nn", "onnx"):
+    """Imported when they are first used: ``pf.nn``, ``pf.aot``, and ``pf.onnx``, which needs the onnx package."""
+    if name in ("nn", "aot", "onnx"):
         return import_module(f"pyflow.{name}")
     known = {"array": "tensor, or constant in a graph", "asarray": "tensor, or constant in a graph"}
     close = known.get(name) or next(iter(get_close_matches(name, __all__, 1)), "")
@@ -176,7 +176,6 @@ __all__ = [
     "TensorType",
     "Value",
     "Variable",
-    "aot",
     "bfloat16",
     "bool",
     "bool_",

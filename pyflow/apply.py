@@ -90,7 +90,23 @@ def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
     raise DTypeError(f"expected {names}, got {dtype}")
 
 
+def _need_nothing(op: OpDef, given: Sequence[Any]) -> bool:
+    """Are all operands values of one dtype that each input takes? That is how passes call ops."""
+    if len(op.inputs) != len(given) or not given or type(given[0]) is not Value:
+        return False
+    dtype = given[0].dtype
+    for entry, value in zip(op.inputs, given, strict=True):
+        if entry.variadic or type(value) is not Value or value.dtype is not dtype:
+            return False
+        kind = entry.kind
+        if kind != "*" and dtype.name != kind and dtype not in op.kinds.get(kind, ()):
+            return False
+    return True
+
+
 def _convert_inputs(op: OpDef, given: Sequence[Any]) -> tuple[Value, ...]:
+    if _need_nothing(op, given):
+        return tuple(given)
     entries = list(op.inputs)
     if entries and entries[-1].variadic:
         last = entries.pop()

@@ -255,7 +255,7 @@ def mul(a: Size, b: Size) -> Size:
 def product(sizes: Iterable[Size]) -> Size:
     result: Size = 1
     for size in sizes:
-        result = mul(result, size)
+        result = result * size if type(size) is int and type(result) is int else mul(result, size)
     return result
 
 

@@ -108,6 +108,8 @@ class Attr:
 
 
 def _int(value: Any) -> int:
+    if type(value) is int:
+        return value
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"expected an int, got {value!r}")
     return int(value)
@@ -135,7 +137,7 @@ def _many(item: Callable[[Any], Any]) -> Callable[[Any], tuple]:
             raise TypeError(f"expected a sequence, got {value!r}")
         if not isinstance(value, Iterable):
             return (item(value),)
-        return tuple(item(entry) for entry in value)
+        return tuple([item(entry) for entry in value])
 
     return normalise
 
@@ -461,6 +463,11 @@ def _function(op: OpDef) -> Callable[..., Any]:
 
 def attr_key(value: Any) -> Any:
     """A hashable stand-in for an attribute value; floats by their bits."""
+    kind = type(value)
+    if kind is int or kind is str or value is None:
+        return value
+    if kind is tuple:
+        return tuple([attr_key(entry) for entry in value])
     if isinstance(value, float):
         return ("f", struct.pack("<d", value))
     if isinstance(value, bool):

@@ -65,7 +65,8 @@ class Table:
             self.has_flow |= op.flow is not None
             position = len(self._nodes)
             node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position)
-        self.definers.update(dict.fromkeys(node.defines, node))
+        if op.defines is not None:
+            self.definers.update(dict.fromkeys(node.defines, node))
         self.unite(node, self.current)
         return node
 
@@ -86,8 +87,13 @@ class Table:
         return made
 
     def unite(self, node: Node, origins: Iterable[Origin]) -> None:
-        have = self.origins.get(node, ())
-        new = tuple(origin for origin in origins if origin not in have)
+        have = self.origins.get(node)
+        if have is None:
+            self.origins[node] = tuple(dict.fromkeys(origins))
+            return
+        if have is origins:
+            return
+        new = tuple([origin for origin in origins if origin not in have])
         if new or node not in self.origins:
             self.origins[node] = have + new
 

@@ -76,13 +76,11 @@ def compatible(have: TensorType, want: TensorType) -> bool:
 
 def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     """``node`` on other inputs, with its origins; types are inferred anew only if an input's type changed."""
-    if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+    changed = [(new, old) for new, old in zip(inputs, node.inputs, strict=True) if new is not old]
+    if not changed:
         return node
     table.current = table.origins.get(node, ())
-    same = all(
-        new is old or (new.type == old.type and _same(new.content, old.content))
-        for new, old in zip(inputs, node.inputs, strict=True)
-    )
+    same = all([new.type == old.type and _same(new.content, old.content) for new, old in changed])
     if same:
         return table.add(node.op, inputs, node.attrs, node.types, node.contents)
     types = node.op.types_of(inputs, node.attrs)
@@ -227,7 +225,7 @@ class _Walk:
 
     def settle(self, root: Node) -> None:
         """Fills ``done`` for ``root`` and all it needs; no recursion."""
-        done = self.done
+        done, definers = self.done, self.definers
         stack = [root]
         while stack:
             node = stack[-1]
@@ -237,14 +235,17 @@ class _Walk:
             if node in self.replaced:
                 stack.extend(self._finish(node))
                 continue
-            pending = [other for other in needed_by(node, self.definers) if other not in done]
+            if definers:
+                pending = [other for other in needed_by(node, definers) if other not in done]
+            else:
+                pending = [value.node for value in node.inputs if value.node not in done]
             if pending:
                 looped = next((entry for entry in pending if entry in self.replaced), None)
                 if looped is not None:
                     raise self._loop(looped)
                 stack.extend(reversed(pending))
                 continue
-            current = rebuilt(self.table, node, tuple(done[value.node][value.index] for value in node.inputs))
+            current = rebuilt(self.table, node, tuple([done[value.node][value.index] for value in node.inputs]))
             if current is not node:
                 self.table.was.setdefault(current, self.table.was.get(node, node))
                 if current in done:

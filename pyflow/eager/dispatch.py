@@ -19,7 +19,8 @@ from pyflow.eager.entry import Entry, engine
 from pyflow.eager.tensor import Tensor
 from pyflow.eager.tracing import Applied, Array, Call, collect, name_of
 from pyflow.errors import DTypeError, InternalError, PyflowError, message, user_origin
-from pyflow.opdef import OpDef
+from pyflow.graph import Value
+from pyflow.opdef import Constant, OpDef
 
 CACHED = 4096
 """Entries that are kept, and exact shapes by which they are found."""
@@ -161,10 +162,15 @@ def _content(operand: Tensor) -> Any:
     return (operand._array.tobytes(), operand.shape) if small else None
 
 
+_NONE_INSIDE = frozenset({int, float, bool, str, type(None), Value, np.ndarray, dtypes.DType, Constant})
+
+
 def has_tensor(value: Any) -> bool:
     kind = type(value)
     if kind is Tensor:
         return True
+    if kind in _NONE_INSIDE:
+        return False
     if kind is list or kind is tuple:
         return any(map(has_tensor, value))
     return isinstance(value, Tensor) or (isinstance(value, Mapping) and any(map(has_tensor, value.values())))

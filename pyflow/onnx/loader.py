@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import ModelProto, ValueInfoProto
 
+import pyflow.onnx.rows  # noqa: F401
 from pyflow import dtypes
 from pyflow.dims import Dim
 from pyflow.errors import (

@@ -21,6 +21,7 @@ from pyflow.opdef import (
     FLOATS,
     INTEGERS,
     NUMERIC,
+    Constant,
     Facts,
     TensorType,
     broadcast_dims,
@@ -236,6 +237,12 @@ def count_along(value: Value, axes: Sequence[int]) -> int | Value:
         return count
     result: Value = call("sizes", (count,), scalar=True)
     return result
+
+
+def constant_held(value: Value) -> Constant | None:
+    """The constant that a value is, which may lie in a file unread; None for any other value."""
+    held = value.node.attrs.get("value") if not value.node.inputs else None
+    return held if isinstance(held, Constant) else None
 
 
 def constant_array(value: Value) -> np.ndarray | None:

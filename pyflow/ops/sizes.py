@@ -24,8 +24,8 @@ Check = tuple[Size, Size, str]
 def as_size(entry: Any, low: int = 0) -> Size:
     """An int, a Dim, or what a 0-d integer value holds: a late size, at least ``low``, if only the run tells.
     TypeError for the rest."""
-    if isinstance(entry, Dim):
-        return entry
+    if type(entry) is int or isinstance(entry, Dim):
+        return entry  # type: ignore[no-any-return]
     if is_operand(entry):
         size = held_sizes(entry if isinstance(entry, Value) else entry.__pyflow_value__(), low)
         if isinstance(size, tuple):

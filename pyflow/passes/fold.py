@@ -11,12 +11,15 @@ from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
 from pyflow.errors import InternalError, PyflowError
 from pyflow.graph import Node, Value
+from pyflow.ops.common import constant_held
 from pyflow.region import Region
 from pyflow.rewrite import Rule, constant_of, rewrite
 from pyflow.target import Target
 
 BUDGET = 1 << 20
 """Bytes of a folded result; more only if the operands, each counted once, hold as much."""
+PACKS = ("matmul", "conv2d")
+"""Ops whose second operand is packed if it lasts: see pyflow/passes/layout.py."""
 GROWTH = 4
 """How many times as many bytes as the constants that it starts from all results above BUDGET may take."""
 
@@ -32,7 +35,7 @@ def _folder(target: Target, allowance: int) -> Callable[[Node], tuple[Value, ...
         nonlocal left
         if node.op.ref is None or node.op.effect or node.op.name == "constant":
             return None
-        if not all(value.node.op.name == "constant" for value in node.inputs):
+        if not all(constant_held(value) is not None for value in node.inputs):
             return None
         if any(map(_has_unknown_size, node.attrs.values())):
             return None
@@ -71,8 +74,31 @@ def _bytes_of(constants: Iterable[Node]) -> int:
     return sum(held.nbytes for held in {node.attrs["value"] for node in constants})
 
 
+def _left_to_packing(region: Region) -> set[Node]:
+    """Windows on large constants that only what packs its weights reads: packing reads them as they lie."""
+    large = [
+        node
+        for node in region.nodes()
+        if node.op.view is not None
+        and len(node.inputs) == 1
+        and (held := constant_held(node.inputs[0])) is not None
+        and held.nbytes > BUDGET
+    ]
+    if not large:
+        return set()
+    users, roots = region.users(), set(region.roots())
+    return {
+        node
+        for node in large
+        if node.outputs[0] not in roots
+        and all(user.op.name in PACKS and user.inputs[1] is node.outputs[0] for user in users[node.outputs[0]])
+    }
+
+
 def fold(region: Region, target: Target) -> Region:
     """``region`` with constant subgraphs as constants. A node that fails is left for the run to report."""
     allowance = GROWTH * _bytes_of(node for node in region.nodes() if node.op.name == "constant")
-    rule = Rule("fold", (), _folder(target, allowance), why="its operands are constants")
+    left = _left_to_packing(region)
+    folder = _folder(target, allowance)
+    rule = Rule("fold", (), lambda node: None if node in left else folder(node), why="its operands are constants")
     return rewrite(region, (rule,), target.numerics)

@@ -2,8 +2,8 @@
 
 Largest first at the hints, each into the largest slot that is free for its whole life; of buffers of one size the first
 or the last to live comes first, whichever takes less memory. An element-wise step may write exactly over an input that
-it is the last to read. What is decided here holds at every size: only lifetimes matter, and binding makes a slot as large
-as its largest member.
+it is the last to read. What is decided here holds at every size: only lifetimes matter, and binding makes a slot as
+large as its largest member.
 """
 
 from __future__ import annotations

@@ -30,6 +30,21 @@ def test_large_operands_allow_large_results() -> None:
     assert ops_of(run_pass(fold, region)) == {"constant": 1}
 
 
+def test_large_windows_are_left_to_what_packs_them() -> None:
+    side = int((BUDGET / 4) ** 0.5) + 1
+    w = np.arange(side * side, dtype=np.float32).reshape(side, side) / side**2
+
+    def build(graph):
+        seen = pf.transpose(pf.constant(w), [1, 0])
+        x = pf.placeholder("float32", ["n", side])
+        return [x @ seen, pf.transpose(pf.constant(w + 1), [1, 0]) + x[:1]]
+
+    region = region_of(build)
+    made = run_pass(fold, region)
+    assert ops_of(made)["transpose"] == 1
+    same_results(region, made, {"n": 2}, tolerance=1e-5)
+
+
 class Failing(RefTarget):
     def evaluate(self, node, arrays):
         raise InvalidArgumentError("[floor_divide] division by zero")

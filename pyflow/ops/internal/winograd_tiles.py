@@ -1,4 +1,4 @@
-"""Which 3 x 3 convolutions are computed tile by tile, and by which tiles: from sizes, and a bound on what weights take."""
+"""Which 3 x 3 convolutions are computed tile by tile, and by which tiles: from sizes, and a bound on what they take."""
 
 from __future__ import annotations
 

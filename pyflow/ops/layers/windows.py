@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pyflow import dims, views
@@ -89,8 +90,21 @@ def windows(
     "same" gives ``ceil(size / stride)`` outputs and puts the odd element of padding last, "same_lower" first. With
     ``ceil`` a window that the end cuts off counts too, if it starts inside of the size or the padding before.
     """
+    dilation = (1,) * len(size) if dilation is None else dilation
+    given = (tuple(size), tuple(kernel), tuple(stride), padding, tuple(dilation), ceil)
+    known = all(type(each) is int for each in (*size, *kernel, *(padding if isinstance(padding, tuple) else ())))
+    return _windows_of_numbers(*given) if known else _windows(*given)
+
+
+def _windows(
+    size: Sequence[Size],
+    kernel: Sequence[Size],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    ceil: bool,
+) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
     count = len(size)
-    dilation = (1,) * count if dilation is None else dilation
     if len(kernel) != count:
         raise InvalidArgumentError(f"expected a kernel of {count} sizes, got {tuple(kernel)}")
     check_geometry(count, stride=stride, dilation=dilation)
@@ -118,6 +132,10 @@ def windows(
             outputs.append(dims.add(dims.floordiv(room, stride[i]), 1))
         before.append(low)
     return tuple(outputs), tuple(before)
+
+
+_windows_of_numbers = lru_cache(1024)(_windows)
+"""The passes ask for the same layers again and again."""
 
 
 def span_of(kernel: Size, dilation: int) -> Size:
