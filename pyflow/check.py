@@ -33,6 +33,7 @@ ORDER = (
     "recognise",
     "attend",
     "place",
+    "merge",
     "layout",
     "simplify_again",
     "fuse",

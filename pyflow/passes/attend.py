@@ -77,15 +77,13 @@ def _find(node: Node) -> _Found | None:
 
 
 class _Attention:
-    def __init__(self, region: Region) -> None:
-        self.region = region
+    def __init__(self, region: Region, candidates: dict[Node, _Found]) -> None:
         self.table = region.table
         lasting = Lasting(region)
         users, roots = region.users(), set(region.roots())
         self.sites: set[Node] = set()
-        for node in region.nodes():
-            found = _find(node) if node.op.name == "matmul" else None
-            if found is None or found.k in lasting or found.v in lasting:
+        for node, found in candidates.items():
+            if found.k in lasting or found.v in lasting:
                 continue  # weights that last are better packed
             group = {node, *found.inside}
             inner = [value for each in found.inside for value in each.outputs]
@@ -107,5 +105,10 @@ class _Attention:
 
 def attend(region: Region, target: Target) -> Region:
     """``region`` with attention as one node each."""
-    rule = Rule("attention", ("matmul",), _Attention(region).attention, False, "softmax(q k * scale + bias) v")
+    products = (node for node in region.nodes() if node.op.name == "matmul")
+    candidates = {node: found for node in products if (found := _find(node)) is not None}
+    if not candidates:
+        return region
+    finder = _Attention(region, candidates)
+    rule = Rule("attention", ("matmul",), finder.attention, False, "softmax(q k * scale + bias) v")
     return rewrite(region, (rule,), target.numerics)

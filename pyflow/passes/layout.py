@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pyflow.dims import Size
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS, call
+from pyflow.ops.internal.packed import PANEL
 from pyflow.ops.internal.winograd_tiles import Tiles, growth_of
 from pyflow.ops.layers.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Lasting, Region, Table
@@ -107,8 +108,21 @@ class _Layout:
         a, b = node.inputs
         if a.ndim < 2 or b.ndim < 2 or b not in self.lasting or a in self.lasting:
             return None
-        panels = self.placed("matmul_pack", (b,), {})
+        panels = self.panels_of(b)
         return None if panels is None else self.placed("matmul_packed", (a, panels), {"columns": b.dims[-1]})
+
+    def panels_of(self, b: Value) -> Value | None:
+        """``b`` packed; what is laid side by side in whole panels is packed piece by piece."""
+        node = b.node
+        if node.op.name != "concat" or node.attrs["axis"] != b.ndim - 1:
+            return self.placed("matmul_pack", (b,), {})
+        if any(not isinstance(part.dims[-1], int) or part.dims[-1] % PANEL for part in node.inputs):
+            return self.placed("matmul_pack", (b,), {})
+        pieces = [self.placed("matmul_pack", (part,), {}) for part in node.inputs]
+        if any(piece is None for piece in pieces):
+            return None
+        result: Value = call("concat", *pieces, axis=b.ndim - 2)
+        return result
 
     def attend_in_order(self, node: Node) -> Value | None:
         before = node.inputs[0].node

@@ -20,6 +20,7 @@ from pyflow.passes.fuse import fuse
 from pyflow.passes.infer import infer
 from pyflow.passes.layout import layout
 from pyflow.passes.memory import memory
+from pyflow.passes.merge import merge
 from pyflow.passes.place import place
 from pyflow.passes.recognise import recognise
 from pyflow.passes.schedule import schedule
@@ -52,6 +53,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("recognise", recognise, "primitive subgraphs to composites, before place decides which composites expand"),
     Pass("attend", attend, "softmax between products to attention, after recognise: softmax and scales are settled"),
     Pass("place", place, "a backend per node, before layout: formats are the backend's", required=True),
+    Pass("merge", merge, "projections to one product, after place: attention is one node; before layout packs weights"),
     Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
     Pass("simplify_again", simplify, "expand and layout leave identities behind"),
     Pass("fuse", fuse, "groups to fused nodes, last of the graph passes: it sees what will run", required=True),
