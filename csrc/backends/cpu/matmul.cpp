@@ -9,29 +9,33 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
-/* Panels [first, first + count) over k in [k0, k0 + depth) for one block; `scratch` holds a packed panel. */
+/* Panels [first, first + count) over k in [k0, k0 + depth) for one block, whose first row and column `how` names;
+ * `scratch` holds a packed panel. */
 template <typename T>
 void multiply_panels(const MatmulPlan& plan, int64_t rows, int64_t first, int64_t count, int64_t k0, int64_t depth,
-                     const gemm::Left<T>& left, const T* b, T* scratch, T* sums, int64_t sums_stride) {
+                     const gemm::Left<T>& left, const T* b, T* scratch, T* sums, int64_t sums_stride,
+                     const gemm::Store& how) {
   const int64_t full = plan.n / gemm::kPanel;  // panels without padding
   if (plan.panels_from == Panels::kGiven || plan.panels_from == Panels::kShared) {
     const int64_t panel_stride = plan.k * gemm::kPanel;
-    const gemm::Right<T> right = {b + first * panel_stride + k0 * gemm::kPanel, gemm::kPanel, panel_stride};
-    gemm::multiply(rows, count, depth, left, right, sums, sums_stride, k0 > 0);
+    const bool last = k0 + depth == plan.k;
+    const int64_t ahead = last ? panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (count - 1) * panel_stride;
+    const gemm::Right<T> right = {b + first * panel_stride + k0 * gemm::kPanel, gemm::kPanel, panel_stride, ahead};
+    gemm::multiply_columns(rows, count * gemm::kPanel, depth, left, right, sums, sums_stride, how);
     return;
   }
   int64_t done = 0;
   if (plan.panels_from == Panels::kDirect) {
     done = maximum_of(0, minimum_of(count, full - first));
     const gemm::Right<T> right = {b + k0 * plan.b_k + first * gemm::kPanel, plan.b_k, gemm::kPanel};
-    gemm::multiply(rows, done, depth, left, right, sums, sums_stride, k0 > 0);
+    gemm::multiply_columns(rows, done * gemm::kPanel, depth, left, right, sums, sums_stride, how);
   }
   for (; done < count; ++done) {
     const int64_t column = (first + done) * gemm::kPanel;
     gemm::pack_panel(depth, minimum_of(gemm::kPanel, plan.n - column), b + k0 * plan.b_k + column * plan.b_column,
                      plan.b_k, plan.b_column, scratch);
-    gemm::multiply<T>(rows, 1, depth, left, {scratch, gemm::kPanel, 0}, sums + done * gemm::kPanel, sums_stride,
-                      k0 > 0);
+    gemm::multiply_columns<T>(rows, gemm::kPanel, depth, left, {scratch, gemm::kPanel, 0}, sums + done * gemm::kPanel,
+                              sums_stride, {how.accumulate, how.finish, how.row, how.column + done * gemm::kPanel});
   }
 }
 
@@ -61,7 +65,7 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
   batch.index[plan.outer] = row;
   batch.index[plan.outer + 1] = column;
   const int64_t straight =
-      destination.direct ? minimum_of(panels, plan.n / gemm::kPanel - panel) : 0;  // panels written in place
+      plan.in_place() ? minimum_of(panels, plan.n / gemm::kPanel - panel) : 0;  // panels written in place
   T* c = static_cast<T*>(destination.output.data) + destination_offset(destination, batch.index);
   const int64_t buffered = panels - straight;
 
@@ -75,11 +79,13 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
       left = {left_scratch, 0, true};
     }
     if (straight > 0) {
-      multiply_panels(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c, destination.row_stride());
+      const Finish* finish = k0 + depth == plan.k ? destination.finish : nullptr;
+      multiply_panels(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c, destination.row_stride(),
+                      {k0 > 0, finish, row, column});
     }
     if (buffered > 0) {
       multiply_panels(plan, rows, panel + straight, buffered, k0, depth, left, b, right_scratch, sums,
-                      buffered * gemm::kPanel);
+                      buffered * gemm::kPanel, {k0 > 0, nullptr, 0, 0});
     }
   }
   if (buffered == 0) return;

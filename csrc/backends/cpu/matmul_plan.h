@@ -44,6 +44,8 @@ struct MatmulPlan {
   pf_view turned[1 + kMaxProgramOperands];
   int64_t turned_sizes[1 + kMaxProgramOperands][2][PF_MAX_NDIM];
 
+  /* Are whole panels of c written where they belong, finished in registers? */
+  bool in_place() const { return destination.direct || destination.straight; }
   int64_t block_rows() const { return ceildiv(m, row_blocks); }
   int64_t group_panels() const { return ceildiv(panels, panel_groups); }
   int64_t tasks() const { return m == 0 || n == 0 ? 0 : batches * row_blocks * panel_groups; }
@@ -147,6 +149,11 @@ static inline void matmul_plan(const pf_call* call, bool packed, MatmulPlan* pla
     if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
   }
   destination_init(&plan->destination, c, extras, nextras, epilogue_of(call), fold);
+  destination_straighten(&plan->destination, call);
+  for (int32_t i = 0; i < nextras; ++i) {
+    // Sums of several stretches go through c, over what its epilogue reads last.
+    if (plan->k > kStretch && extras[i].data == c.data) plan->destination.straight = false;
+  }
   matmul_cut(plan, packed);
 }
 
@@ -193,7 +200,7 @@ static inline MatmulScratch matmul_scratch(const MatmulPlan& plan) {
   const int64_t depth = minimum_of(plan.k, kStretch);
   const int64_t rows = plan.block_rows();
   const bool packs = plan.panels_from == Panels::kLocal || plan.panels_from == Panels::kDirect;
-  const int64_t sum_panels = plan.destination.direct ? minimum_of(1, plan.n % gemm::kPanel) : plan.group_panels();
+  const int64_t sum_panels = plan.in_place() ? minimum_of(1, plan.n % gemm::kPanel) : plan.group_panels();
   MatmulScratch scratch;
   scratch.right = plan.pack_left ? lines(ceildiv(rows, gemm::kRows) * gemm::kRows * depth) : 0;
   scratch.sums = scratch.right + (packs ? lines(depth * gemm::kPanel) : 0);
