@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import Array, everywhere, layouts, same_bits, values
+from products import bias_residual_to_float64
 
 from pyflow import _core
 
@@ -79,6 +80,30 @@ def test_layer_norm(shape: tuple[int, ...], axis: int, dtype: Any) -> None:
     for target in layouts(np.zeros(shape, dtype)):
         _core.call_kernel("layer_norm", [x, scale, bias], [target], ints=[axis], floats=[1e-5], threads=2)
         assert same_bits(np.ascontiguousarray(target), answers[0]) or len(shape) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5, 67), 1), ((2, 3, 7, 11), 2), ((2, 5000), 1), ((40, 130), 1), ((4, 9), 0)]
+)
+def test_an_epilogue_acts_on_normalised_rows(shape: tuple[int, ...], axis: int) -> None:
+    x, residual = values(shape, np.float32) * 3, values(shape, np.float32, seed=3)
+    scale, bias = (values(shape[axis:], np.float32, seed=seed) for seed in (1, 2))
+    added = np.broadcast_to(values(shape[-1:], np.float32, seed=4), shape)
+    plain = everywhere("layer_norm", [x, scale, bias], shape, np.float32, ints=[axis], floats=[1e-5])
+    expected = ((plain + added) + residual).astype(np.float64)
+    attributes: dict[str, Any] = {"ints": [axis], "floats": [1e-5], "programs": [bias_residual_to_float64()]}
+    for view, target in zip(layouts(residual), layouts(np.zeros(shape)), strict=True):
+        answer = everywhere("layer_norm", [x, scale, bias, added, view], shape, np.float64, **attributes)
+        assert same_bits(answer, expected)
+        _core.call_kernel("layer_norm", [x, scale, bias, added, view], [target], threads=2, **attributes)
+        assert same_bits(np.ascontiguousarray(target), expected)
+    empty = np.zeros((0, 3), np.float32)
+    factor = np.ones(3, np.float32)
+    attributes["ints"] = [1]
+    everywhere("layer_norm", [empty, factor, factor, empty, empty], (0, 3), np.float64, **attributes)
+    with pytest.raises(Exception, match="takes an epilogue on at least 2 axes"):
+        attributes["ints"] = [0]
+        _core.call_kernel("layer_norm", [factor] * 5, [np.zeros(3)], **attributes)
 
 
 def test_layer_norm_of_special_values() -> None:

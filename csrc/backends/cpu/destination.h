@@ -153,12 +153,16 @@ static void destination_write_flat(const Destination& to, const T* sums, int64_t
   }
 }
 
-/* What `supports` asks of the optional epilogue of a product whose own operands are the first two inputs. */
-static inline int32_t epilogue_supported(const pf_step* step, char* why, size_t why_size) {
+/* What `supports` asks of the optional epilogue of a kernel whose own operands are the first `own` inputs. */
+static inline int32_t epilogue_supported(const pf_step* step, char* why, size_t why_size, int32_t own = 2) {
+  if (step->ninputs < own || step->noutputs != 1) {
+    return refuse(why, why_size, "%s takes at least %d inputs and 1 output, got %d and %d", step->kernel, own,
+                  step->ninputs, step->noutputs);
+  }
   const int32_t dtype = step->inputs[0].dtype;
   if (step->nprograms == 0) {
-    if (step->ninputs != 2)
-      return refuse(why, why_size, "%s without an epilogue takes 2 inputs, got %d", step->kernel, step->ninputs);
+    if (step->ninputs != own)
+      return refuse(why, why_size, "%s without an epilogue takes %d inputs, got %d", step->kernel, own, step->ninputs);
     if (step->outputs[0].dtype != dtype) {
       return refuse(why, why_size, "%s without an epilogue gives %s, not %s", step->kernel, dtype_name(dtype),
                     dtype_name(step->outputs[0].dtype));
@@ -168,9 +172,9 @@ static inline int32_t epilogue_supported(const pf_step* step, char* why, size_t 
   if (step->nprograms != 1)
     return refuse(why, why_size, "%s takes one epilogue, got %d", step->kernel, step->nprograms);
   const pf_program& program = step->programs[0];
-  if (program.ninputs != step->ninputs - 1 || program.noutputs != 1) {
+  if (program.ninputs != step->ninputs - own + 1 || program.noutputs != 1) {
     return refuse(why, why_size, "the epilogue of %s has %d inputs and %d outputs, expected %d and 1", step->kernel,
-                  program.ninputs, program.noutputs, step->ninputs - 1);
+                  program.ninputs, program.noutputs, step->ninputs - own + 1);
   }
   if (program.register_dtypes[0] != dtype) {
     return refuse(why, why_size, "register 0 of the epilogue of %s is %s, expected %s", step->kernel,

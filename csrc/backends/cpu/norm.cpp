@@ -1,5 +1,6 @@
 // layer_norm: (x - mean) / sqrt(variance + epsilon) * scale + bias over the dims from `axis` on, the variance taken of
-// the deviations.
+// the deviations. An epilogue acts on a few rows at a time.
+#include "backends/cpu/destination.h"
 #include "backends/cpu/operands.h"
 #include "kernels/lanes.h"
 #include "kernels/scalar_math.h"
@@ -9,6 +10,8 @@ namespace pf {
 namespace PF_ISA {
 
 constexpr int64_t kNormTaskElements = 16384;
+constexpr int64_t kFinishedElements = 4096;  // of the rows that an epilogue takes at once
+constexpr int32_t kOwnOperands = 3;
 
 struct NormWalk {
   Loops<2> rows;  // x, y
@@ -16,6 +19,8 @@ struct NormWalk {
   int64_t length;
   int64_t count;
   int64_t rows_per_task;
+  int64_t finished_rows;           // at once
+  size_t finished, epilogue, end;  // bytes of thread scratch before these rows, before what the epilogue needs, in all
 };
 
 static void plan_walk(const pf_call* call, NormWalk* walk) {
@@ -30,6 +35,16 @@ static void plan_walk(const pf_call* call, NormWalk* walk) {
   walk->length = walk->x.count();
   walk->count = walk->rows.count();
   walk->rows_per_task = maximum_of(1, kNormTaskElements / maximum_of(1, walk->length));
+  const auto lines = [&](int64_t elements) {
+    return (static_cast<size_t>(elements * element_size(x.dtype)) + 63) / 64 * 64;
+  };
+  const bool copies =
+      !is_contiguous(walk->x) || !is_contiguous(walk->y) || !is_contiguous(walk->scale) || !is_contiguous(walk->bias);
+  const void* program = epilogue_of(call);
+  walk->finished_rows = maximum_of(1, kFinishedElements / maximum_of(1, walk->length));
+  walk->finished = copies ? lines(4 * walk->length) : 0;
+  walk->epilogue = walk->finished + (program != nullptr ? lines(walk->finished_rows * walk->length) : 0);
+  walk->end = walk->epilogue + (program != nullptr ? program_scratch(program) : 0);
 }
 
 template <class T>
@@ -60,38 +75,58 @@ static const T* adjacent(const T* from, const Loops<1>& loops, int64_t count, T*
 }
 
 template <class T>
-static pf_code run_typed(const pf_call* call, const pf_task* task) {
+static void run_typed(const pf_call* call, const pf_task* task, uint32_t* faults) {
   NormWalk walk;
   plan_walk(call, &walk);
-  if (walk.length == 0 || walk.count == 0) return PF_OK;
+  if (walk.length == 0 || walk.count == 0) return;
   const T* const x = static_cast<const T*>(call->inputs[0].data);
-  T* const y = static_cast<T*>(call->outputs[0].data);
-  T* const scratch = static_cast<T*>(task->thread_scratch);
+  const pf_view& output = call->outputs[0];
+  char* const memory = static_cast<char*>(task->thread_scratch);
+  T* const scratch = reinterpret_cast<T*>(memory);
   const T epsilon = static_cast<T>(call->step->floats[0]);
   const T* const scale = adjacent(static_cast<const T*>(call->inputs[1].data), walk.scale, walk.length, scratch);
   const T* const bias =
       adjacent(static_cast<const T*>(call->inputs[2].data), walk.bias, walk.length, scratch + walk.length);
+  const void* const program = epilogue_of(call);
+  Destination destination;
+  if (program != nullptr) {
+    destination_init(&destination, output, call->inputs + kOwnOperands, call->step->ninputs - kOwnOperands, program, 0);
+  }
+  T* const finished = reinterpret_cast<T*>(memory + walk.finished);
   const bool direct = is_contiguous(walk.y);
   const int64_t end = minimum_of(walk.count, task->end * walk.rows_per_task);
   Position<2> position(walk.rows, task->begin * walk.rows_per_task);
-  for (int64_t row = task->begin * walk.rows_per_task; row < end; ++row) {
-    const T* const from = adjacent(x + position.offset[0], walk.x, walk.length, scratch + 2 * walk.length);
-    T* const to = y + position.offset[1];
-    T* const target = direct ? to : scratch + 3 * walk.length;
-    normalise(from, scale, bias, walk.length, epsilon, target);
-    if (!direct) {
-      Position<1> start(walk.y, 0);
-      write_strided(to, walk.y, &start, walk.length, target);
+  for (int64_t row = task->begin * walk.rows_per_task, rows; row < end; row += rows) {
+    rows = program != nullptr ? minimum_of(walk.finished_rows, end - row) : 1;
+    for (int64_t i = 0; i < rows; ++i) {
+      const T* const from = adjacent(x + position.offset[0], walk.x, walk.length, scratch + 2 * walk.length);
+      if (program != nullptr) {
+        normalise(from, scale, bias, walk.length, epsilon, finished + i * walk.length);
+      } else {
+        T* const to = static_cast<T*>(output.data) + position.offset[1];
+        T* const target = direct ? to : scratch + 3 * walk.length;
+        normalise(from, scale, bias, walk.length, epsilon, target);
+        if (!direct) {
+          Position<1> start(walk.y, 0);
+          write_strided(to, walk.y, &start, walk.length, target);
+        }
+      }
+      position.next(walk.rows);
     }
-    position.next(walk.rows);
+    if (program == nullptr) continue;
+    const int64_t columns = output.dims[output.ndim - 1];
+    const int64_t lines = walk.length / columns;
+    destination_write_flat(destination, finished, columns, row * lines, rows * lines, 0, columns,
+                           memory + walk.epilogue, faults);
   }
-  return PF_OK;
 }
 
 template <int32_t ONLY = kEveryDtype>
-static pf_code run(const pf_call* call, const pf_task* task, pf_error*) {
-  if (is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32)) return run_typed<float>(call, task);
-  return run_typed<double>(call, task);
+static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
+  uint32_t faults = 0;
+  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? run_typed<float>(call, task, &faults)
+                                                          : run_typed<double>(call, task, &faults);
+  return faults == 0 ? PF_OK : program_fault(faults, error);
 }
 
 static pf_code partition(const pf_call* call, pf_partition* partition, pf_error* error) {
@@ -113,16 +148,23 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
   }
   NormWalk walk;
   plan_walk(call, &walk);
-  const bool copies =
-      !is_contiguous(walk.x) || !is_contiguous(walk.y) || !is_contiguous(walk.scale) || !is_contiguous(walk.bias);
-  partition->thread_scratch = copies ? static_cast<size_t>(4 * walk.length * element_size(x.dtype)) : 0;
-  return one_phase_of(partition, walk.count, walk.rows_per_task,
-                      20.0 + 30.0 * static_cast<double>(walk.count) + 0.3 * static_cast<double>(count_elements(x)));
+  const void* program = epilogue_of(call);
+  partition->thread_scratch = walk.end;
+  const double per_element = 0.3 + (program != nullptr ? program_cost(program) : 0.0);
+  return one_phase_of(
+      partition, walk.count, walk.rows_per_task,
+      20.0 + 30.0 * static_cast<double>(walk.count) + per_element * static_cast<double>(count_elements(x)));
 }
 
 static int32_t supports(const pf_step* step, char* why, size_t why_size) {
-  if (!takes(step, 3, 1, 1, 1, why, why_size) || !dtype_in(step, step->inputs[0], kFloatDtypes, why, why_size) ||
-      !same_dtype(step, step->inputs[0], step->outputs[0], why, why_size) ||
+  if (step->nprograms != 0 && step->ninputs > 0 && step->inputs[0].ndim < 2) {
+    return refuse(why, why_size, "%s takes an epilogue on at least 2 axes", step->kernel);
+  }
+  if (!epilogue_supported(step, why, why_size, kOwnOperands)) return 0;
+  pf_step own = *step;
+  own.ninputs = minimum_of(step->ninputs, kOwnOperands);
+  if (!takes(&own, kOwnOperands, 1, 1, 1, why, why_size) ||
+      !dtype_in(step, step->inputs[0], kFloatDtypes, why, why_size) ||
       !same_rank(step, step->inputs[0], step->outputs[0], why, why_size)) {
     return 0;
   }
@@ -132,10 +174,10 @@ static int32_t supports(const pf_step* step, char* why, size_t why_size) {
 }
 
 static const pf_kernel kNormKernels[] = {
-    {"layer_norm", supports, nullptr, nullptr, partition, run<>},
+    {"layer_norm", supports, epilogue_state_size, epilogue_prepare, partition, run<>},
 };
 
-PF_FLOAT32(layer_norm, supports, nullptr, nullptr, partition, run<PF_DTYPE_float32>)
+PF_FLOAT32(layer_norm, supports, epilogue_state_size, epilogue_prepare, partition, run<PF_DTYPE_float32>)
 
 const pf_kernel* norm_kernels(int32_t* count) {
   *count = sizeof(kNormKernels) / sizeof(kNormKernels[0]);

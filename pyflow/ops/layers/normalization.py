@@ -83,6 +83,7 @@ _layer_norm = define(
     expand=_layer_norm_expand,
     vjp=_layer_norm_vjp,
     rounds=True,
+    epilogue=True,
     onnx="LayerNormalization",
     doc="``(x - mean) / sqrt(variance + epsilon) * scale + bias`` over the last axes; see :func:`pyflow.layer_norm`.",
 )
