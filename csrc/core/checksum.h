@@ -1,4 +1,5 @@
-// A sum over bytes that tells damage from whole data. No defence against who means harm. Its values are stored in files.
+// A sum over bytes that tells damage from whole data. No defence against who means harm. Its values are stored in
+// files.
 #ifndef PYFLOW_CORE_CHECKSUM_H
 #define PYFLOW_CORE_CHECKSUM_H
 
