@@ -26,15 +26,16 @@ class _Found:
     v: Value
     bias: Value | None = None
     scale: float = 1.0
+    nothing: str = "nan"
     inside: list[Node] = field(default_factory=list)
 
 
 def _scores_of(value: Value, found: _Found) -> Value | None:
     """The product under scales and at most one addition in ``value``, which are taken into ``found``."""
-    shape = value.dims
+    ndim = value.ndim
     while not is_op(value, "matmul"):
         node = value.node
-        if value.dims != shape or node.op.name not in ("add", "multiply", "divide"):
+        if value.ndim != ndim or node.op.name not in ("add", "multiply", "divide"):
             return None
         found.inside.append(node)
         left, right = node.inputs
@@ -50,7 +51,7 @@ def _scores_of(value: Value, found: _Found) -> Value | None:
             return None
         found.scale = found.scale * factor if node.op.name == "multiply" else found.scale / factor
         value = left
-    return value if value.dims == shape else None
+    return value if value.ndim == ndim else None
 
 
 def _is_scaled_product(value: Value) -> bool:
@@ -62,9 +63,15 @@ def _is_scaled_product(value: Value) -> bool:
 
 def _find(node: Node) -> _Found | None:
     weights, v = node.inputs
+    inside, nothing = [], "nan"
+    if is_op(weights, "where"):
+        inside = [weights.node, weights.node.inputs[0].node]
+        nothing, weights = "zero", weights.node.inputs[2]
+        if inside[1].op.name != "isnan" or inside[1].inputs[0] is not weights or number(inside[0].inputs[1]) != 0:
+            return None
     if not is_op(weights, "softmax") or weights.ndim < 3 or weights.node.attrs["axis"] != weights.ndim - 1:
         return None
-    found = _Found(weights, weights, v, inside=[weights.node])
+    found = _Found(weights, weights, v, inside=[*inside, weights.node], nothing=nothing)
     product = _scores_of(weights.node.inputs[0], found)
     if product is None:
         return None
@@ -99,7 +106,7 @@ class _Attention:
         k = call("transpose", found.k, (*range(last - 1), last, last - 1))
         bias = () if found.bias is None else (found.bias,)
         given = () if found.bias is None else ("bias",)
-        made: Value = call("attend", found.q, k, found.v, *bias, given=given, scale=found.scale)
+        made: Value = call("attend", found.q, k, found.v, *bias, given=given, scale=found.scale, nothing=found.nothing)
         return made
 
 

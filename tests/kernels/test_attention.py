@@ -30,7 +30,7 @@ def added(scores: Any, bias: Any, causal: bool, offset: int) -> Any:
     return total
 
 
-def expected(q, k, v, bias=None, scale=1.0, causal=False, offset=0, zero=False, wide=np.float64):
+def expected(q, k, v, bias=None, scale=1.0, causal=False, offset=0, zero=0, wide=np.float64):
     q, k, v = (array.astype(wide) for array in (q, k, v))
     with np.errstate(all="ignore"):
         scores = np.matmul(q * wide(scale), k.swapaxes(-1, -2))
@@ -38,15 +38,17 @@ def expected(q, k, v, bias=None, scale=1.0, causal=False, offset=0, zero=False, 
         scores = (scores + bias).astype(wide)
         powers = np.exp(scores - scores.max(-1, keepdims=True, initial=LOWEST))
         weights = powers / powers.sum(-1, keepdims=True)
-        if zero:
+        if zero == 1:
             weights = np.where(np.isneginf(bias.max(-1, keepdims=True, initial=LOWEST)), wide(0), weights)
+        if zero == 2:
+            weights = np.where(np.isnan(weights), wide(0), weights)
         return np.matmul(weights, v)
 
 
-def attend(q, k, v, bias=None, scale=1.0, causal=False, offset=0, zero=False, out=None, isa=None, threads=1):
+def attend(q, k, v, bias=None, scale=1.0, causal=False, offset=0, zero=0, out=None, isa=None, threads=1):
     inputs = [q, k, v] if bias is None else [q, k, v, bias]
     out = np.full((*q.shape[:-1], v.shape[-1]), 77, q.dtype) if out is None else out
-    ints = [int(causal), offset, int(zero)]
+    ints = [int(causal), offset, zero]
     _core.call_kernel("attend", inputs, [out], ints=ints, floats=[scale], isa=isa, threads=threads)
     return out
 
@@ -75,10 +77,10 @@ def test_against_higher_precision_on_every_isa_and_thread_count(shape, dtype):
     q, k, v = operands(shape, dtype)
     rtol, atol = TOLERANCE[dtype]
     for bias in biases(shape, dtype):
-        for causal, offset, zero in ((False, 0, False), (True, 0, True), (True, -3, True), (True, 2, False)):
+        for causal, offset, zero in ((False, 0, 0), (True, 0, 1), (True, -3, 2), (True, 2, 0)):
             want = expected(q, k, v, bias, 0.3, causal, offset, zero)
             inputs = [q, k, v] if bias is None else [q, k, v, bias]
-            ints = [int(causal), offset, int(zero)]
+            ints = [int(causal), offset, zero]
             have = everywhere("attend", inputs, want.shape, dtype, ints=ints, floats=[0.3])
             np.testing.assert_allclose(have, want, rtol, atol)
 
@@ -118,7 +120,7 @@ def test_no_keys_give_zero(isa):
     assert (attend(q, k, v, isa=isa) == 0).all()
 
 
-@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("zero", [0, 1, 2])
 @pytest.mark.parametrize("keys", [9, 300, 600])
 def test_rows_that_see_nothing(keys, zero):
     q, k, v = operands((1, 2, 7, keys, 8, 8), "float32")
@@ -128,7 +130,7 @@ def test_rows_that_see_nothing(keys, zero):
     for bias in (mask, np.where(mask, 0, LOWEST).astype("float32")):
         have, want = attend(q, k, v, bias, zero=zero), expected(q, k, v, bias, zero=zero)
         np.testing.assert_allclose(have, want, 2e-5, 1e-5)
-        assert np.isnan(have[:, :, 2]).all() != zero
+        assert np.isnan(have[:, :, 2]).all() == (zero == 0)
         q[0, 0, 2, 0] = k[0, 1, 1, 1] = np.nan
         np.testing.assert_allclose(attend(q, k, v, bias, zero=zero), expected(q, k, v, bias, zero=zero), 2e-5, 1e-5)
         q[0, 0, 2, 0] = k[0, 1, 1, 1] = 1

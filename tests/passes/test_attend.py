@@ -57,6 +57,17 @@ def masked_first(q, k, v):
     return pf.softmax(mask + pf.matmul(q * np.float32(0.3), swapped(k)), -1) @ v
 
 
+def without_nan(q, k, v):
+    mask = pf.where(pf.placeholder("bool", ["n", "n"]), np.float32(0), np.float32(-np.inf))
+    weights = pf.softmax(pf.matmul(q * np.float32(0.3), swapped(k)) + mask, -1)
+    return pf.where(pf.isnan(weights), np.float32(0), weights) @ v
+
+
+def other_sizes(q, k, v):
+    mask = pf.placeholder("float32", ["m", 1, "r", "s"])
+    return pf.softmax(pf.matmul(q, swapped(k)) + mask, -1) @ v
+
+
 def primitive_softmax(q, k, v):
     scores = pf.matmul(q, pf.transpose(k, (0, 1, 3, 2)))
     powers = pf.exp(scores - pf.max(scores, axis=3, keepdims=True))
@@ -70,8 +81,11 @@ FORMS = [
     divided_scores,
     masked,
     masked_first,
+    without_nan,
+    other_sizes,
     primitive_softmax,
 ]
+SIZES = {"b": 2, "n": 5, "m": 2, "r": 5, "s": 5}
 
 
 def passed(region):
@@ -86,7 +100,7 @@ def test_forms(form):
     made = passed(region)
     counts = ops_of(made)
     assert counts["attend"] == 1 and not counts["softmax"] and not counts["matmul"]
-    same_results(region, made, {"b": 2, "n": 5}, 1e-5)
+    same_results(region, made, SIZES, 1e-5)
 
 
 def test_layers_in_a_row_are_all_found():
@@ -178,12 +192,13 @@ def test_optimised_and_strict_sessions_agree(form):
     with graph.as_default():
         y = joined(form(*parts()))
     generator = np.random.default_rng(0)
-    sizes = {"b": 2, "n": 300}
+    sizes = {name: 2 if name in "bm" else 300 for name in SIZES}
     feeds = {
         value: generator.standard_normal([size if isinstance(size, int) else sizes[str(size)] for size in value.dims])
         for value in graph.inputs
     }
-    feeds = {value: array.astype(np.float32) for value, array in feeds.items()}
+    feeds = {value: (array if value.dtype.kind == "f" else array > 0) for value, array in feeds.items()}
+    feeds = {value: array.astype(value.dtype.numpy) for value, array in feeds.items()}
     found = pf.Session(graph)
     strict = pf.Session(graph, pf.SessionConfig(numerics="strict"))
     assert "attend" in found.explain(y, feeds=list(feeds)).__str__()

@@ -15,6 +15,9 @@ constexpr int64_t kTaskRows = 192;  // keys are packed once for so many
 constexpr int64_t kFewestTaskRows = 48;
 constexpr int64_t kWantedTasks = 8;
 
+/* What a row gives whose weights are NaN: that, or 0 if its bias is minus infinity for all keys, or 0 always. */
+enum class Nothing : int64_t { kNan, kUnseenIsZero, kZero };
+
 struct AttendPlan {
   Loops<5> heads;  // q, k, v, y, bias
   int64_t count;   // of heads
@@ -22,7 +25,8 @@ struct AttendPlan {
   int64_t q_row, q_d, k_row, k_d, v_row, v_e, y_row, y_e, bias_row, bias_key;
   int64_t row_blocks, stretches;
   int64_t columns, pitch;  // of a result's row and of a row of scores, in scratch
-  bool has_bias, is_causal, nothing_is_zero;
+  bool has_bias, is_causal;
+  Nothing nothing;
   int64_t offset;
 
   int64_t task_rows() const { return ceildiv(m, row_blocks); }
@@ -50,7 +54,7 @@ static void plan_attend(const pf_call* call, AttendPlan* plan) {
   plan->bias_row = bias.strides[outer], plan->bias_key = bias.strides[outer + 1];
   plan->is_causal = call->ints[0] != 0;
   plan->offset = call->ints[1];
-  plan->nothing_is_zero = call->ints[2] != 0;
+  plan->nothing = static_cast<Nothing>(call->ints[2]);
   plan->row_blocks = maximum_of(1, ceildiv(plan->m, kTaskRows));
   if (plan->count > 0 && plan->count * plan->row_blocks < kWantedTasks) {
     const int64_t most = maximum_of(1, plan->m / kFewestTaskRows);
@@ -194,10 +198,14 @@ static void attend_rows(const AttendPlan& plan, const Head<T>& head, T scale, in
     const T* const bias = plan.has_bias ? bias_of(plan, head, row + i, first, count, held + i > 0) : nullptr;
     const int64_t seen = seen_of(plan, row + i, first, count);
     T factor = weigh(scores, bias, count, seen, is_first, is_last, head.largest + held + i, head.total + held + i);
-    if (plan.nothing_is_zero && !(head.total[held + i] > 0) && sees_nothing(plan, head, row + i)) {
-      head.total[held + i] = factor = 0;
-      head.largest[held + i] = -static_cast<T>(__builtin_inf());
-      for (int64_t key = 0; key < count; ++key) scores[key] = 0;
+    if (plan.nothing != Nothing::kNan && !(head.total[held + i] > 0)) {
+      const bool unseen = plan.nothing == Nothing::kUnseenIsZero && sees_nothing(plan, head, row + i);
+      if (unseen) head.total[held + i] = 0;
+      if (unseen) head.largest[held + i] = -static_cast<T>(__builtin_inf());
+      if (unseen || plan.nothing == Nothing::kZero) {
+        factor = 0;
+        for (int64_t key = 0; key < count; ++key) scores[key] = 0;
+      }
     }
     if (is_first) continue;
     for (int64_t j = 0; j < plan.e; ++j) sums[i * sums_row + j] *= factor;

@@ -11,11 +11,11 @@ from pyflow import dims, views
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
-from pyflow.opdef import BOOL, BOOLEAN, FLOAT, FLOATS, INTS, SIZE, Lowering, TensorType, call
+from pyflow.opdef import BOOL, BOOLEAN, FLOAT, FLOATS, INTS, SIZE, Lowering, TensorType, call, choice
 from pyflow.ops.arrays.indexing import iota
 from pyflow.ops.arrays.shape import reshape, transpose
 from pyflow.ops.composite import GIVEN, as_number, composite, optional
-from pyflow.ops.sizes import Check, broadcast_check, differ, equal_check
+from pyflow.ops.sizes import Check, differ, equal_check
 from pyflow.plan import View
 
 LOWEST = float("-inf")
@@ -28,13 +28,19 @@ def swapped(value: Value) -> Value:
     return result
 
 
+def _scores(q: Value, k: Value, *bias: Value) -> tuple[Size, ...]:
+    """The dims of the products and what is added."""
+    batch = dims.broadcast_shapes(q.dims[:-2], k.dims[:-2])
+    return dims.broadcast_shapes((*batch, q.dims[-2], k.dims[-2]), *(value.dims for value in bias))
+
+
 def _infer(q: Value, k: Value, v: Value, *more: Value, order: tuple[int, ...], **_: Any) -> TensorType:
     if not 2 <= q.ndim == k.ndim == v.ndim or any(bias.ndim > q.ndim for bias in more):
         raise InvalidArgumentError(f"expected q, k and v of one rank, at least 2; got {q.type}, {k.type}, {v.type}")
-    if differ(q.dims[-1], k.dims[-1]) or differ(k.dims[-2], v.dims[-2]):
+    *batch, length, size = _scores(q, k, *more)
+    if differ(q.dims[-1], k.dims[-1]) or differ(size, v.dims[-2]):
         raise InvalidArgumentError(f"q: {q.type}, k: {k.type} and v: {v.type} do not fit each other")
-    batch = dims.broadcast_shapes(*(value.dims[:-2] for value in (q, k, v)))
-    shape = (*batch, q.dims[-2], v.dims[-1])
+    shape = (*dims.broadcast_shapes(tuple(batch), v.dims[:-2]), length, v.dims[-1])
     return TensorType(q.dtype, tuple(shape[axis] for axis in order) if order else shape)
 
 
@@ -42,12 +48,8 @@ def _checks(node: Node) -> list[Check]:
     q, k, v, *more = node.inputs
     what = f"attention of q: {q.type}, k: {k.type} and v: {v.type}"
     checks = equal_check(q.dims[-1], k.dims[-1], f"{what}: sizes of q and k")
-    checks += equal_check(k.dims[-2], v.dims[-2], f"{what}: lengths of k and v")
-    for bias in more:
-        wanted = (*dims.broadcast_shapes(*(x.dims[:-2] for x in (q, k, v))), q.dims[-2], k.dims[-2])
-        for have, want in zip(bias.dims, wanted[len(wanted) - bias.ndim :], strict=True):
-            checks += broadcast_check(have, want, f"{what}: the mask {bias.type} does not broadcast to the products")
-    return checks
+    size = _scores(q, k, *more)[-1]
+    return checks + equal_check(size, v.dims[-2], f"{what}: lengths of k and v")
 
 
 def _added(q: Value, k: Value, bias: Value | None, is_causal: bool, offset: Size) -> Value | None:
@@ -71,18 +73,19 @@ def _expand(
     scale: float,
     is_causal: bool,
     offset: Size,
-    unseen_is_zero: bool,
+    nothing: str,
     order: tuple[int, ...],
 ) -> Value:
     (bias,) = optional(given, more, "bias")
     bias = _added(q, k, bias, is_causal, offset)
     scores = call("matmul", q * scale, swapped(k))
     scores = scores if bias is None else scores + bias
-    if bias is None or not unseen_is_zero:
+    if bias is None or nothing != "unseen":
         weights = call("softmax", scores, -1)
+        weights = call("where", call("isnan", weights), 0, weights) if nothing == "zero" else weights
     else:
-        nothing = call("max", bias, (bias.ndim - 1,), True) == LOWEST
-        weights = call("where", nothing, 0, call("softmax", call("where", nothing, 0, scores), -1))
+        unseen = call("max", bias, (bias.ndim - 1,), True) == LOWEST
+        weights = call("where", unseen, 0, call("softmax", call("where", unseen, 0, scores), -1))
     y: Value = call("matmul", weights, v)
     return transpose(y, order) if order else y
 
@@ -96,7 +99,7 @@ def _ref(
     scale: float,
     is_causal: bool,
     offset: int,
-    unseen_is_zero: bool,
+    nothing: str,
     order: tuple[int, ...],
 ) -> np.ndarray:
     (bias,) = optional(given, more, "bias")
@@ -109,8 +112,9 @@ def _ref(
     scores = scores + added
     powers = np.exp(scores - scores.max(-1, keepdims=True, initial=LOWEST))
     weights = powers / powers.sum(-1, keepdims=True)
-    if unseen_is_zero:
+    if nothing == "unseen":
         weights = np.where(np.isneginf(added.max(-1, keepdims=True, initial=LOWEST)), 0, weights)
+    weights = np.where(np.isnan(weights), 0, weights) if nothing == "zero" else weights
     result: np.ndarray = np.matmul(weights, v).astype(q.dtype)
     return result.transpose(order) if order else result
 
@@ -118,10 +122,12 @@ def _ref(
 def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
     attrs, order = node.attrs, node.attrs["order"]
     y = views.permute(outputs[0], tuple(map(order.index, range(len(order))))) if order else outputs[0]
-    batch, length = y.dims[:-2], inputs[1].dims[-2]
-    shapes = [(*batch, *view.dims[-2:]) for view in inputs[:3]] + [(*batch, y.dims[-2], length)]
+    batch, length, size = y.dims[:-2], y.dims[-2], inputs[2].dims[-2]
+    ends = [(length, inputs[0].dims[-1]), (size, inputs[1].dims[-1]), inputs[2].dims[-2:], (length, size)]
+    shapes = [(*batch, *end) for end in ends[: len(inputs)]]
     given = tuple(map(views.broadcast_to, inputs, shapes))
-    ints = (int(attrs["is_causal"]), attrs["offset"], int(attrs["unseen_is_zero"]))
+    nothing = node.op.attrs["nothing"].encode(attrs["nothing"])[0]
+    ints = (int(attrs["is_causal"]), attrs["offset"], *nothing)
     return Lowering("attend", given, (y,), ints, (attrs["scale"],))
 
 
@@ -133,10 +139,10 @@ attend = composite(
         "scale": FLOAT,
         "is_causal": BOOLEAN,
         "offset": SIZE,
-        "unseen_is_zero": BOOLEAN,
+        "nothing": choice("nan", "unseen", "zero"),
         "order": INTS,
     },
-    defaults={"given": (), "scale": 1.0, "is_causal": False, "offset": 0, "unseen_is_zero": False, "order": ()},
+    defaults={"given": (), "scale": 1.0, "is_causal": False, "offset": 0, "nothing": "nan", "order": ()},
     kinds={"T": FLOATS, "B": FLOATS | BOOL},
     infer=_infer,
     checks=_checks,
@@ -146,7 +152,7 @@ attend = composite(
     doc="""softmax(q k^T * scale + bias) v: q [..., M, D], k [..., N, D], v [..., N, E] to [..., M, E].
 
     bias, if given: added, or bool (False: minus infinity); broadcasts to [..., M, N]. is_causal: query i sees keys 0 to
-    i + offset. A query whose bias is minus infinity for all keys gives 0 with ``unseen_is_zero``, else NaN. order: the
-    axes of the result, () as they are.
+    i + offset. nothing: what a query without weights gives: "nan", as softmax; "unseen", 0 if its bias is minus
+    infinity for all keys; "zero", 0 wherever softmax gives NaN. order: the axes of the result, () as they are.
     """,
 )

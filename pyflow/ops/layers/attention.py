@@ -102,8 +102,7 @@ def _attended(
             apart = (1, 1) if bias.dims[-3] == 1 else (shared, share)
             bias = reshape(bias, (*bias.dims[:-3], *apart, *bias.dims[-2:]))
     given, more = present(bias=bias)
-    unseen = bias is not None or causal["is_causal"]
-    y: Value = call("attend", q, k, v, *more, given=given, scale=scale, unseen_is_zero=unseen, **causal)
+    y: Value = call("attend", q, k, v, *more, given=given, scale=scale, nothing="unseen", **causal)
     return reshape(y, (batch, heads, length, v.dims[-1])) if grouped else y
 
 

@@ -82,9 +82,7 @@ CASES = [
     ),
     referred(pf.attention, _Q, *_SHARED, bools(2, 4, 3, 5), scale=0.4, is_causal=True, _gradient=False),
     referred(attend, _Q, _K, _V, normal(4, 1, 5, dtype=F64), given=("bias",), scale=0.4, order=(0, 2, 1, 3)),
-    referred(
-        attend, _Q, _K, _V, _MASK, given=("bias",), is_causal=True, offset=1, unseen_is_zero=True, _gradient=False
-    ),
+    referred(attend, _Q, _K, _V, _MASK, given=("bias",), is_causal=True, offset=1, nothing="unseen", _gradient=False),
     *(
         referred(pf.rotary_embedding, normal(2, 3, 4, 8, dtype=F64), *tables, interleaved=turn, rotary_dim=count)
         for turn in (False, True)
