@@ -167,7 +167,9 @@ def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: s
         values = tuple(builder.adopt(value) for value in _convert_inputs(op, inputs))
         settled = op.normalise(attrs)
         if op.canonical is not None:
-            settled = op.normalise({**settled, **op.canonical(*values, **settled)})
+            changed = {n: v for n, v in op.canonical(*values, **settled).items() if v is not settled.get(n, op)}
+            if changed:
+                settled = op.normalise({**settled, **changed})
         types = op.types_of(values, settled)
         for type in types:
             _check_sizes(type)

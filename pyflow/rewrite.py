@@ -63,6 +63,13 @@ def again(node: Node, *inputs: Value) -> Value:
     return table.make(node.op, inputs, node.attrs).outputs[0]
 
 
+def shown(op: str, value: Value, **attrs: object) -> Value:
+    """Called by a rule: ``value`` as an op of one operand shows it; ``attrs`` are all that the op has, settled."""
+    table = current_builder()
+    assert isinstance(table, Table)
+    return table.make(OPS[op], (value,), attrs).outputs[0]
+
+
 def compatible(have: TensorType, want: TensorType) -> bool:
     """Same dtype and rank, and no axis of two different known sizes."""
     return (

@@ -16,7 +16,7 @@ from pyflow.ops.internal.packed import PANEL
 from pyflow.ops.internal.winograd_tiles import Tiles, growth_of
 from pyflow.ops.layers.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Lasting, Region, Table
-from pyflow.rewrite import Rule, rewrite
+from pyflow.rewrite import Rule, rewrite, shown
 from pyflow.target import Target
 
 IMAGE = (TO_LAST["NCHW"], FROM_LAST["NCHW"])
@@ -47,8 +47,7 @@ def permuted(value: Value, axes: Sequence[int]) -> Value:
         value = value.node.inputs[0]
     if axes == tuple(range(len(axes))):
         return value
-    result: Value = call("transpose", value, axes)
-    return result
+    return shown("transpose", value, axes=axes)
 
 
 def _is_sunk(value: Value) -> bool:
@@ -88,7 +87,7 @@ class _Layout:
             return value if value.ndim < 4 else permuted(value, TO_LAST["NCHW"])
         if value.ndim < 4:
             shape: tuple[Size, ...] = (*(1,) * (4 - value.ndim), *value.dims)
-            value = call("reshape", value, shape)
+            value = shown("reshape", value, shape=shape)
         return permuted(value, TO_LAST["NCHW"])
 
     def sink_join(self, node: Node) -> Value | None:

@@ -16,7 +16,7 @@ from pyflow.opdef import call
 from pyflow.ops.common import constant_array
 from pyflow.plan import View
 from pyflow.region import Region
-from pyflow.rewrite import Rule, again, rewrite
+from pyflow.rewrite import Rule, again, rewrite, shown
 from pyflow.target import Target
 
 LONGEST_CHAIN = 16
@@ -151,16 +151,13 @@ def _window(node: Node) -> Value | None:
         if depth == 1:
             continue
         if views.is_contiguous(view) and view.dims == node.types[0].dims and _all_of(view, start):
-            made: Value = call("reshape", base, view.dims)
-            return made
+            return shown("reshape", base, shape=view.dims)
         axes = _permutation(view, start)
         if axes is not None:
-            made = call("transpose", base, axes)
-            return made
+            return shown("transpose", base, axes=tuple(axes))
         rearranged = _rearranged(view, start) if depth > 2 else None
         if rearranged is not None:
-            made = call("transpose", call("reshape", base, rearranged[0]), rearranged[1])
-            return made
+            return shown("transpose", shown("reshape", base, shape=tuple(rearranged[0])), axes=tuple(rearranged[1]))
     return None
 
 
