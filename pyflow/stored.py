@@ -144,7 +144,8 @@ def block(count: int) -> np.ndarray:
         raw = np.empty(count + 64, np.uint8)
         start = -raw.ctypes.data % 64
         return raw[start : start + count]
-    pages = mmap.mmap(-1, count + HUGE if count >= HUGE else count)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    pages = mmap.mmap(-1, count + HUGE if count >= HUGE else count, flags=flags)
     raw = np.frombuffer(pages, np.uint8)
     start = -raw.ctypes.data % HUGE if count >= HUGE else 0
     if hasattr(mmap, "MADV_HUGEPAGE"):
