@@ -83,6 +83,7 @@ def elementwise(
     predicate: bool = False,
     in_complex: Callable[..., Value] | None = None,
     in_integers: Callable[..., Value] | None = None,
+    in_bool: str = "",
     facts: Facts = Facts(),  # noqa: B008
     content: Callable[..., Size | None] | None = None,
     fallible: bool | Callable[[Node], bool] = False,
@@ -92,13 +93,16 @@ def elementwise(
 
     inputs: ``"x, y"``: all of one dtype, one of ``dtypes`` (``"condition:bool, x, y"`` where one differs).
     scalar: its row in scalar_ops.def. predicate: the result is bool. in_complex: how it is composed for
-    complex numbers, which it then takes too (complex_rules.py). in_integers: the same for integers. content: from known
-    sizes to a known size.
+    complex numbers, which it then takes too (complex_rules.py). in_integers: the same for integers. in_bool: the op that
+    it is of bools. content: from known sizes to a known size.
     doc: what it computes; shapes, dtypes and gradient are added.
     """
     kinds = dtypes if in_complex is None else dtypes | COMPLEX
     kinds = kinds if in_integers is None else kinds | INTEGERS
+    kinds = kinds | BOOL if in_bool else kinds
     expand = None if in_complex is None else in_parts(in_complex)
+    if in_bool:
+        expand = for_bools(in_bool, expand)
     return define(
         name,
         inputs,
@@ -114,6 +118,17 @@ def elementwise(
         onnx=onnx,
         doc=_described(doc, inputs, kinds, predicate, vjp),
     )
+
+
+def for_bools(op: str, otherwise: Callable[..., Any] | None) -> Callable[..., Any]:
+    """An ``expand`` that is ``op`` for bools and ``otherwise`` for the rest."""
+
+    def expand(*values: Value, **attrs: Any) -> Any:
+        if values[0].dtype is dtypes.bool_:
+            return call(op, *values)
+        return None if otherwise is None else otherwise(*values, **attrs)
+
+    return expand
 
 
 def for_integers(rule: Callable[..., Any]) -> Callable[..., Any]:

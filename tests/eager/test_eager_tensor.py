@@ -356,3 +356,13 @@ def test_eight_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_sums_and_products_of_bools_are_bools() -> None:
+    a, b = np.array([True, False, True, False]), np.array([True, True, False, False])
+    x, y = pf.tensor(a), pf.tensor(b)
+    for made, want in ((x + y, a + b), (x * y, a * b), (x + True, a + True)):
+        assert made.dtype is pf.bool_
+        assert np.array_equal(made.numpy(), want)
+    assert (x + 1).dtype is pf.int64
+    assert pf.tensor(np.arange(4))[x + y].tolist() == [0, 1, 2]

@@ -165,7 +165,8 @@ add = elementwise(
     content=dims.add,
     onnx="Add",
     in_complex=complex_rules.each_part("add"),
-    doc="``x + y``; integers wrap.",
+    in_bool="logical_or",
+    doc="``x + y``; integers wrap; of bools ``x or y``.",
 )
 
 subtract = elementwise(
@@ -191,7 +192,8 @@ multiply = elementwise(
     content=dims.mul,
     onnx="Mul",
     in_complex=complex_rules.multiply,
-    doc="``x * y``; integers wrap.",
+    in_bool="logical_and",
+    doc="``x * y``; integers wrap; of bools ``x and y``.",
 )
 
 divide = elementwise(
