@@ -93,7 +93,7 @@ def elementwise(
 
     inputs: ``"x, y"``: all of one dtype, one of ``dtypes`` (``"condition:bool, x, y"`` where one differs).
     scalar: its row in scalar_ops.def. predicate: the result is bool. in_complex: how it is composed for
-    complex numbers, which it then takes too (complex_rules.py). in_integers: the same for integers. in_bool: the op that
+    complex numbers, which it then takes too (complex_rules.py). in_integers: the same for integers. in_bool: which op
     it is of bools. content: from known sizes to a known size.
     doc: what it computes; shapes, dtypes and gradient are added.
     """
