@@ -120,6 +120,28 @@ class StoredConstant(Constant):
         self._array = None
 
 
+class MappedData:
+    """A part of a file that is mapped."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+
+    def release(self) -> None:
+        """Lets go of the memory that was read of it; it is read again when somebody looks at it."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED)
+
+    @staticmethod
+    def under(array: np.ndarray) -> MappedData | None:
+        """What an array is a window on; None if that is not mapped."""
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            if isinstance(base, np.memmap):
+                return MappedData(base._mmap)  # type: ignore[attr-defined]
+            base = base.base
+        return None
+
+
 @dataclass(frozen=True)
 class Source:
     """The model file that a graph was made from."""

@@ -33,6 +33,7 @@ from pyflow.onnx.variants import Element, Held, Optional, held_by
 from pyflow.onnx.variants import Sequence as HeldSequence
 from pyflow.opdef import OPS, Constant
 from pyflow.region import topological
+from pyflow.stored import MappedData
 
 DEEPEST = 64
 """How deep bodies and functions may be nested."""
@@ -162,7 +163,11 @@ class Importer:
         for tensor in proto.initializer:
             what = f"initializer {tensor.name!r}"
             left = self.apart.constant(tensor, what) if self.apart is not None else None
-            yield tensor.name, array_of(tensor, self.folder, what) if left is None else left
+            held = array_of(tensor, self.folder, what) if left is None else left
+            mapped = MappedData.under(held) if isinstance(held, np.ndarray) else None
+            if mapped is not None:
+                self.graph.files.append(mapped)
+            yield tensor.name, held
         for sparse in proto.sparse_initializer:
             yield sparse.values.name, dense_of(sparse, self.folder)
 

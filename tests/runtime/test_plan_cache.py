@@ -384,3 +384,23 @@ def test_large_weights_are_read_from_the_file_when_they_are_needed(tmp_path: Pat
     np.testing.assert_allclose(session.run("h", {"x": x}), w, rtol=1e-6)
     with pytest.raises(FailedPreconditionError, match="was written to since it was loaded"):
         session.run(["h", "y"], {"x": x})
+
+
+def test_mapped_weights_take_no_memory_once_packed(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    w = model_file(path, 700)
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="m.data", size_threshold=0)
+
+    def resident() -> int:
+        """KiB of the file."""
+        text = Path("/proc/self/smaps").read_text()
+        parts = text.split(str(tmp_path / "m.data"))[1:]
+        return sum(int(part.split("Rss:", 1)[1].split()[0]) for part in parts)
+
+    graph = pf.onnx.load(path)
+    session = pf.Session(graph)
+    x = np.eye(700, dtype=np.float32)
+    np.testing.assert_allclose(session.run("h", {"x": x}), w, rtol=1e-6)
+    assert resident() == 0
+    np.testing.assert_array_equal(session.run("w", {}), w)
+    assert graph.outputs[0].dims[1] == 700
