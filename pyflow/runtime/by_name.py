@@ -38,7 +38,8 @@ def restore_by_name(graph: Graph, fetches: Any, feed_keys: Sequence[Any], bindin
         raise AssertionError("a plan by name is resolved before it is looked into")
 
     made = restored(entry, fetching.resolve(stand_in, fetches), feeds, binding, compiled)
-    made.is_by_name = True
+    if made is not None:
+        made.is_by_name = True
     return made
 
 

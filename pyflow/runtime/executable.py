@@ -20,7 +20,7 @@ from pyflow.runtime import plan_key
 from pyflow.runtime.feeds import coerce
 from pyflow.runtime.fetches import Fetches
 from pyflow.runtime.handles import ObjectRun
-from pyflow.runtime.plan_folder import Entry, PlanFolder
+from pyflow.runtime.plan_folder import Entry, PlanFolder, log
 from pyflow.runtime.reference import Held, has_objects
 from pyflow.runtime.settle import model_of, settle
 from pyflow.runtime.state import State
@@ -112,8 +112,9 @@ def compile_fetches(graph: Graph, fetches: Fetches, feeds: Sequence[Value], bind
         content = named_content(graph, fetches, feeds) or plan_key.content_of(region)
         key = plan_key.key(target, binding.stop_after, content) if content is not None else ""
         entry = folder.get(key) if key else None
-        if entry is not None:
-            return restored(entry, fetches, feeds, binding, compiled)
+        found = restored(entry, fetches, feeds, binding, compiled) if entry is not None else None
+        if found is not None:
+            return found
     made = compiled(region)
     plan = settle(made.plan, binding.threads, located) or made.plan
     model = model_of(plan)
@@ -136,9 +137,13 @@ def compile_fetches(graph: Graph, fetches: Fetches, feeds: Sequence[Value], bind
 
 def restored(
     entry: Entry, fetches: Fetches, feeds: Sequence[Value], binding: Binding, compiled: Callable[[], Compiled]
-) -> Executable:
-    """What a file of the folder holds, bound."""
-    model = _core.Model(entry.plan, list(entry.arrays))
+) -> Executable | None:
+    """What a file of the folder holds, bound; None if it is no plan that runs here."""
+    try:
+        model = _core.Model(entry.plan, list(entry.arrays))
+    except PyflowError as error:
+        log.warning("plan cache: %s cannot be used, the plan is compiled: %s", entry.path, error)
+        return None
     run = _core.Callable(model, 0, binding.state.native, binding.threads, _coercer(feeds, []), located)
     return Executable(fetches, list(feeds), run, frozenset(entry.about["reads"]), compiled, kept_in=entry.path)
 

@@ -189,6 +189,20 @@ def test_damaged_files_cost_a_compile(tmp_path: Path, damage: str, caplog: pytes
     np.testing.assert_array_equal(again, want)
 
 
+def test_a_whole_file_that_holds_no_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    want, _ = run(network(), tmp_path)
+    (path,) = files(tmp_path)
+    key, folder = path.name.removesuffix(".pfplan"), PlanFolder(tmp_path)
+    kept = folder.get(key)
+    assert kept is not None
+    for plan, arrays in ((b"no plan", kept.arrays), (kept.plan[:-4], kept.arrays), (kept.plan, kept.arrays[:-1])):
+        folder.put(key, kept.about, plan, arrays)
+        got, session = run(network(), tmp_path)
+        assert session.stats.compiles == 1 and "cannot be used" in caplog.text
+        np.testing.assert_array_equal(got, want)
+        caplog.clear()
+
+
 def test_every_cut_and_flip_is_seen(tmp_path: Path) -> None:
     folder = PlanFolder(tmp_path)
     key = "ab" * 32
