@@ -84,7 +84,16 @@ LOOPS = "loops"
 """The kernel file that generated programs have in another's place."""
 ABREAST = ["-fschedule-insns", "-fsched-pressure"]
 """Long chains of operations on several vectors are interleaved; the register tiles of products must not be."""
-OWN_FLAGS = {LOOPS: SMALL, "gemm": SMALL, "tile_ops": ABREAST, "softmax": ABREAST}
+SHORT = ["-O2"]
+SHORTEST = ["-Os"]
+"""Short code, so that generated programs are small. SMALL still makes vectors of loops that the compiler knows little
+of, SHORT is for files whose long loops are written in vectors or that plan each task, SHORTEST for what is rare."""
+OWN_FLAGS = {
+    **dict.fromkeys(("gemm", "matmul"), SMALL),
+    **dict.fromkeys(("conv", "destination", "matmul_plan", "pool"), SHORT),
+    **dict.fromkeys(("convolve", "copy_plan", LOOPS), SHORTEST),
+    **dict.fromkeys(("tile_ops", "softmax"), ABREAST),
+}
 
 
 def sanitizers() -> list[str]:
@@ -115,7 +124,7 @@ def units(build: Path, version: str) -> list[Unit]:
             flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *OWN_FLAGS.get(source.stem, []))
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
     for source in aot_sources():
-        result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared)))
+        result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared, *SHORTEST)))
     extra = {"python": python, "capi": [f'-DPYFLOW_VERSION="{version}"']}
     for source in (*plain_sources(), *library_sources()):
         flags = ("-std=c++20", *shared, *extra.get(source.parent.name, ()))

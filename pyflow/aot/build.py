@@ -161,7 +161,8 @@ def link_static(program: Program, folder: Path) -> Path:
 
 def link_shared(program: Program, folder: Path) -> Path:
     target = folder / f"lib{program.name}.so"
-    options = ["-shared", "-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-s", *alone()]
+    options = ["-shared", "-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-s"]
+    options += ["-Wl,-z,noseparate-code", *alone()]
     run(
         [*compiler(), *options, f"-Wl,-soname,{target.name}", f"{program.name}.o", "-o", target.name, "-lm", "-lc"],
         folder,

@@ -52,5 +52,7 @@ FAMILY_OF: dict[str, str] = {kernel: family for family, kernels in FAMILIES.item
 
 def row_of(step: Step) -> str | None:
     """The row that holds all that a step may need, None if that is the one in its family's table."""
-    alone = step.kernel in FLOAT32 and step.inputs[0].dtype is dtypes.float32
-    return f"{step.kernel}_float32" if alone else None
+    if step.kernel not in FLOAT32 or step.inputs[0].dtype is not dtypes.float32:
+        return None
+    groups = step.ints[6] if step.kernel in ("conv2d", "conv2d_packed") else None
+    return f"{step.kernel}_one_group_float32" if groups == 1 else f"{step.kernel}_float32"

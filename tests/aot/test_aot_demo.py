@@ -26,7 +26,8 @@ def test_the_program_gives_the_sessions_bits(tmp_path: Path) -> None:
         session.run(model.initialise)
         ahead = run_ahead(model, session, images, tmp_path)
     assert ahead.same_bits and ahead.values == 70
-    assert min(ahead.code_bytes, ahead.weight_bytes, ahead.start_seconds, ahead.latency_seconds) > 0
+    assert 0 < ahead.code_bytes <= 200_000
+    assert min(ahead.weight_bytes, ahead.start_seconds, ahead.latency_seconds) > 0
 
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

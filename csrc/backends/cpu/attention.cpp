@@ -300,7 +300,7 @@ static const pf_kernel kAttentionKernels[] = {
     {"attend", attend_supports, nullptr, nullptr, attend_partition, attend_run<>},
 };
 
-PF_FLOAT32(attend, attend_supports, nullptr, nullptr, attend_partition, attend_run<PF_DTYPE_float32>)
+PF_FLOAT32(attend, nullptr, nullptr, attend_partition, attend_run<PF_DTYPE_float32>)
 
 const pf_kernel* attention_kernels(int32_t* count) {
   *count = sizeof(kAttentionKernels) / sizeof(kAttentionKernels[0]);

@@ -130,24 +130,25 @@ pf_code conv_partition(const pf_call* call, pf_partition* partition, pf_error* e
   return PF_OK;
 }
 
-template <typename T>
+/* ONE_GROUP: the convolution is known to have no other. */
+template <typename T, bool PACKED, bool ONE_GROUP>
 uint32_t run_tasks(const Forward& forward, const pf_call* call, const pf_task* task) {
   const Convolution& conv = forward.conv;
   const pf_view& w = call->inputs[1];
   char* scratch = static_cast<char*>(task->thread_scratch);
   T* copy = reinterpret_cast<T*>(static_cast<char*>(task->shared_scratch) + forward.packed_bytes());
-  T* panels = static_cast<T*>(forward.packs ? task->shared_scratch : w.data);
-  if (forward.packs && task->phase == 0) {
+  T* panels = static_cast<T*>(PACKED ? w.data : task->shared_scratch);
+  if (!PACKED && task->phase == 0) {
     for (int64_t i = task->begin; i < task->end; ++i) pack_weights(w, weight_groups(conv), false, i, panels);
     return 0;
   }
-  if (forward.copies && task->phase == (forward.packs ? 1 : 0)) {
+  if (forward.copies && task->phase == (PACKED ? 0 : 1)) {
     for (int64_t i = task->begin; i < task->end; ++i) copy_row(forward, call->inputs[0], i, copy);
     return 0;
   }
   const T* source = forward.copies ? copy : static_cast<const T*>(call->inputs[0].data);
   uint32_t faults = 0;
-  if (is_depthwise(conv)) {
+  if (!ONE_GROUP && is_depthwise(conv)) {
     const DepthwiseScratch parts = depthwise_scratch<T>(conv);
     for (int64_t i = task->begin; i < task->end; ++i) {
       depthwise_block<T>(conv, parts, source, panels, i, scratch, &faults);
@@ -156,18 +157,18 @@ uint32_t run_tasks(const Forward& forward, const pf_call* call, const pf_task* t
   }
   const ConvolutionScratch parts = convolution_scratch(conv);
   for (int64_t i = task->begin; i < task->end; ++i) {
-    convolve_block<T>(conv, parts, source, panels, i, scratch, &faults);
+    convolve_block<false, T>(conv, parts, source, panels, i, scratch, &faults);
   }
   return faults;
 }
 
-template <bool PACKED, int32_t ONLY = kEveryDtype>
+template <bool PACKED, int32_t ONLY = kEveryDtype, bool ONE_GROUP = false>
 pf_code conv_run(const pf_call* call, const pf_task* task, pf_error* error) {
   Forward forward;
   conv_init<PACKED>(call, &forward);
   const uint32_t faults = is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32)
-                              ? run_tasks<float>(forward, call, task)
-                              : run_tasks<double>(forward, call, task);
+                              ? run_tasks<float, PACKED, ONE_GROUP>(forward, call, task)
+                              : run_tasks<double, PACKED, ONE_GROUP>(forward, call, task);
   return faults == 0 ? PF_OK : program_fault(faults, error);
 }
 
@@ -216,11 +217,13 @@ const pf_kernel kKernels[] = {
 
 }  // namespace
 
-PF_FLOAT32(conv2d, conv_supports<false>, epilogue_state_size, epilogue_prepare, conv_partition<false>,
-           conv_run<false, PF_DTYPE_float32>)
-PF_FLOAT32(conv2d_pack, pack_supports, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
-PF_FLOAT32(conv2d_packed, conv_supports<true>, epilogue_state_size, epilogue_prepare, conv_partition<true>,
-           conv_run<true, PF_DTYPE_float32>)
+PF_FLOAT32(conv2d, epilogue_state_size, epilogue_prepare, conv_partition<false>, conv_run<false, PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_pack, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_packed, epilogue_state_size, epilogue_prepare, conv_partition<true>, conv_run<true, PF_DTYPE_float32>)
+PF_FLOAT32_AS(conv2d_one_group, conv2d, epilogue_state_size, epilogue_prepare, conv_partition<false>,
+              conv_run<false, PF_DTYPE_float32, true>)
+PF_FLOAT32_AS(conv2d_packed_one_group, conv2d_packed, epilogue_state_size, epilogue_prepare, conv_partition<true>,
+              conv_run<true, PF_DTYPE_float32, true>)
 
 const pf_kernel* conv_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -72,7 +72,7 @@ void input_grad_tasks(const Convolution& conv, const pf_call* call, const pf_tas
   }
   const ConvolutionScratch parts = convolution_scratch(conv);
   for (int64_t i = task->begin; i < task->end; ++i) {
-    convolve_block<T>(conv, parts, source, panels, i, scratch, &faults);
+    convolve_block<true, T>(conv, parts, source, panels, i, scratch, &faults);
   }
 }
 
@@ -322,9 +322,8 @@ const pf_kernel kKernels[] = {
 
 }  // namespace
 
-PF_FLOAT32(conv2d_input_grad, grad_supports, nullptr, nullptr, input_grad_partition, input_grad_run<PF_DTYPE_float32>)
-PF_FLOAT32(conv2d_filter_grad, grad_supports, nullptr, nullptr, filter_grad_partition,
-           filter_grad_run<PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_input_grad, nullptr, nullptr, input_grad_partition, input_grad_run<PF_DTYPE_float32>)
+PF_FLOAT32(conv2d_filter_grad, nullptr, nullptr, filter_grad_partition, filter_grad_run<PF_DTYPE_float32>)
 
 const pf_kernel* conv_grad_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -78,42 +78,8 @@ struct Convolution {
 };
 
 /* `source` and the output of `call` are [N,H,W,C]; attributes are those of the forward convolution. */
-static inline void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& attrs,
-                                    const pf_view& source, int64_t kernel_h, int64_t kernel_w, int64_t groups,
-                                    int64_t channels, bool backward) {
-  const pf_view& target = call->outputs[0];
-  const auto axis = backward ? backward_axis : forward_axis;
-  conv->vertical = axis(kernel_h, attrs.stride_h, attrs.pad_top, attrs.dilation_h, source.dims[1]);
-  conv->horizontal = axis(kernel_w, attrs.stride_w, attrs.pad_left, attrs.dilation_w, source.dims[2]);
-  conv->height = target.dims[1];
-  conv->width = target.dims[2];
-  conv->pixels = target.dims[0] * conv->height * conv->width;
-  conv->groups = groups;
-  conv->channels = channels;
-  conv->columns = target.dims[3] / maximum_of(1, groups);
-  conv->depth = kernel_h * kernel_w * channels;
-  conv->panels = ceildiv(conv->columns, gemm::kPanel);
-  conv->element = static_cast<size_t>(element_size(source.dtype));
-  for (int32_t i = 0; i < 4; ++i) conv->source_strides[i] = source.strides[i];
-  if (source.dims[3] == 1) conv->source_strides[3] = 1;
-  const bool adjacent = conv->source_strides[3] == 1;
-  const WindowAxis& v = conv->vertical;
-  const WindowAxis& h = conv->horizontal;
-  const Folding folding = fold_rows(source, source.dims, 2, 2);
-  conv->plain = adjacent && kernel_h == 1 && kernel_w == 1 && v.step == 1 && h.step == 1 && v.origin == 0 &&
-                h.origin == 0 && v.divisor == 1 && h.divisor == 1 && v.size == conv->height && h.size == conv->width &&
-                folding.axes == 2;
-  conv->plain_stride = folding.stride;
-  conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
-  conv->direct = adjacent && v.inside(0) && v.inside(conv->height - 1) && h.inside(0) && h.inside(conv->width - 1);
-  conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kBlockPixels));
-  const int64_t group = conv->pixel_blocks * groups >= 16 ? 4 * gemm::kBlockPanels : 2;
-  conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
-  const int32_t nextras = call->step->ninputs > 2 ? call->step->ninputs - 2 : 0;
-  destination_init(&conv->destination, target, call->inputs + 2, nextras, epilogue_of(call),
-                   destination_fold(target, call->inputs + 2, nextras));
-  destination_straighten(&conv->destination, call);
-}
+void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& attrs, const pf_view& source,
+                      int64_t kernel_h, int64_t kernel_w, int64_t groups, int64_t channels, bool backward);
 
 /* Thread scratch: gathered windows, sums, offsets of pixels and of taps, the epilogue's own. */
 struct ConvolutionScratch {
@@ -317,8 +283,8 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
   }
 }
 
-/* Multiplies windows that are copied together first. */
-template <typename T>
+/* Multiplies windows that are rows of the source, or are GATHERED first. */
+template <bool GATHERED, typename T>
 static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>& block, T* gathered,
                               int64_t* offsets) {
   const int64_t parts = maximum_of(1, ceildiv(conv.depth, gemm::kDepth));
@@ -328,18 +294,20 @@ static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>
     gemm::Left<T> left = {gathered, depth, false};
     if (conv.plain) {
       left = {block.source + block.pixel * conv.plain_stride + k0, conv.plain_stride, false};
-    } else if (depth > 0 && conv.source_strides[3] == 1) {
-      gather_rows(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
-    } else if (depth > 0) {
-      gather_packed(conv, block.source, block.pixel, block.rows, k0, depth, offsets, gathered);
-      left = {gathered, 0, true};
+    } else if constexpr (GATHERED) {
+      if (depth > 0 && conv.source_strides[3] == 1) {
+        gather_rows(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
+      } else if (depth > 0) {
+        gather_packed(conv, block.source, block.pixel, block.rows, k0, depth, offsets, gathered);
+        left = {gathered, 0, true};
+      }
     }
     multiply_taps(conv, block, left, k0, depth);
   }
 }
 
-/* One task. `source` is the data of the source view. */
-template <typename T>
+/* One task. `source` is the data of the source view, of which GATHERED windows may lie partly outside. */
+template <bool GATHERED, typename T>
 static void convolve_block(const Convolution& conv, const ConvolutionScratch& parts, const T* source, const T* weights,
                            int64_t task, char* scratch, uint32_t* faults) {
   const ConvolutionBlock<T> block(conv, parts, source, weights, task, scratch);
@@ -347,7 +315,7 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
   if (conv.direct && !conv.plain && conv.depth > 0) {
     multiply_direct(conv, block, offsets);
   } else {
-    multiply_gathered(conv, block, reinterpret_cast<T*>(scratch), offsets);
+    multiply_gathered<GATHERED>(conv, block, reinterpret_cast<T*>(scratch), offsets);
   }
   if (block.buffered == 0) return;
   destination_write_flat(conv.destination, block.sums, block.sums_stride, block.pixel, block.rows,

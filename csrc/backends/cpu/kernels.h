@@ -44,7 +44,8 @@ __attribute__((format(printf, 3, 4))) static inline int32_t refuse(char* why, si
 // A kernel's run function has one form for every dtype and one for float32 ONLY, in which all else is dropped when it
 // is compiled: `is_dtype<ONLY>(dtype, PF_DTYPE_int64)` is then false without looking. PF_FLOAT32(name, ...) defines the
 // row of the second form, which stands outside of the family's table: a generated library that computes in float32
-// names it (pyflow/aot/kernels.py) and holds no code for other dtypes.
+// names it (pyflow/aot/kernels.py) and holds no code for other dtypes. It has no `supports`: its steps are those of a
+// plan that was asked for.
 constexpr int32_t kEveryDtype = -1;
 
 template <int32_t ONLY>
@@ -52,9 +53,10 @@ constexpr bool is_dtype(int32_t dtype, int32_t wanted) {
   return ONLY == kEveryDtype ? dtype == wanted : ONLY == wanted;
 }
 
-#define PF_FLOAT32(name, ...)            \
-  extern const pf_kernel name##_float32; \
-  const pf_kernel name##_float32 = {#name, __VA_ARGS__};
+#define PF_FLOAT32(name, ...) PF_FLOAT32_AS(name, name, __VA_ARGS__)
+#define PF_FLOAT32_AS(row, name, ...)   \
+  extern const pf_kernel row##_float32; \
+  const pf_kernel row##_float32 = {#name, nullptr, __VA_ARGS__};
 
 // Makes `partition` one phase of `tasks` tasks.
 static inline pf_code one_phase(pf_partition* partition, int64_t tasks, double cost) {

@@ -11,12 +11,12 @@ namespace {
 
 /* Panels [first, first + count) over k in [k0, k0 + depth) for one block, whose first row and column `how` names;
  * `scratch` holds a packed panel. */
-template <typename T>
+template <typename T, bool PACKED>
 void multiply_panels(const MatmulPlan& plan, int64_t rows, int64_t first, int64_t count, int64_t k0, int64_t depth,
                      const gemm::Left<T>& left, const T* b, T* scratch, T* sums, int64_t sums_stride,
                      const gemm::Store& how) {
   const int64_t full = plan.n / gemm::kPanel;  // panels without padding
-  if (plan.panels_from == Panels::kGiven || plan.panels_from == Panels::kShared) {
+  if (PACKED || plan.panels_from == Panels::kShared) {
     const int64_t panel_stride = plan.k * gemm::kPanel;
     const bool last = k0 + depth == plan.k;
     const int64_t ahead = last ? panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (count - 1) * panel_stride;
@@ -39,7 +39,7 @@ void multiply_panels(const MatmulPlan& plan, int64_t rows, int64_t first, int64_
   }
 }
 
-template <typename T>
+template <typename T, bool PACKED>
 void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call* call, const pf_task* task,
                int64_t block, uint32_t* faults) {
   const int64_t row_block = block % plan.row_blocks;
@@ -80,12 +80,12 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
     }
     if (straight > 0) {
       const Finish* finish = k0 + depth == plan.k ? destination.finish : nullptr;
-      multiply_panels(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c, destination.row_stride(),
-                      {k0 > 0, finish, row, column});
+      multiply_panels<T, PACKED>(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c,
+                                 destination.row_stride(), {k0 > 0, finish, row, column});
     }
     if (buffered > 0) {
-      multiply_panels(plan, rows, panel + straight, buffered, k0, depth, left, b, right_scratch, sums,
-                      buffered * gemm::kPanel, {k0 > 0, nullptr, 0, 0});
+      multiply_panels<T, PACKED>(plan, rows, panel + straight, buffered, k0, depth, left, b, right_scratch, sums,
+                                 buffered * gemm::kPanel, {k0 > 0, nullptr, 0, 0});
     }
   }
   if (buffered == 0) return;
@@ -197,7 +197,7 @@ pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
   matmul_plan(call, PACKED, &plan);
   const MatmulScratch parts = matmul_scratch(plan);
   const int32_t dtype = call->inputs[0].dtype;
-  const bool packing = plan.panels_from == Panels::kShared && is_float(dtype) && task->phase == 0;
+  const bool packing = !PACKED && plan.panels_from == Panels::kShared && is_float(dtype) && task->phase == 0;
   if (packing) {
     is_dtype<ONLY>(dtype, PF_DTYPE_float32) ? pack_shared<float>(plan, call, task)
                                             : pack_shared<double>(plan, call, task);
@@ -206,9 +206,9 @@ pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
   uint32_t faults = 0;
   for (int64_t block = task->begin; block < task->end; ++block) {
     if (is_dtype<ONLY>(dtype, PF_DTYPE_float32)) {
-      run_block<float>(plan, parts, call, task, block, &faults);
+      run_block<float, PACKED>(plan, parts, call, task, block, &faults);
     } else if (dtype == PF_DTYPE_float64) {
-      run_block<double>(plan, parts, call, task, block, &faults);
+      run_block<double, PACKED>(plan, parts, call, task, block, &faults);
     } else if (dtype == PF_DTYPE_int32) {
       run_integers<int32_t>(plan, parts, call, task, block, &faults);
     } else {
@@ -281,10 +281,9 @@ const pf_kernel kKernels[] = {
 
 }  // namespace
 
-PF_FLOAT32(matmul, matmul_supports<false>, epilogue_state_size, epilogue_prepare, matmul_partition<false>,
-           matmul_run<false, PF_DTYPE_float32>)
-PF_FLOAT32(matmul_pack, pack_supports, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
-PF_FLOAT32(matmul_packed, matmul_supports<true>, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
+PF_FLOAT32(matmul, epilogue_state_size, epilogue_prepare, matmul_partition<false>, matmul_run<false, PF_DTYPE_float32>)
+PF_FLOAT32(matmul_pack, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
+PF_FLOAT32(matmul_packed, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
            matmul_run<true, PF_DTYPE_float32>)
 
 const pf_kernel* matmul_kernels(int32_t* count) {

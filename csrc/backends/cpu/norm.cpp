@@ -177,7 +177,7 @@ static const pf_kernel kNormKernels[] = {
     {"layer_norm", supports, epilogue_state_size, epilogue_prepare, partition, run<>},
 };
 
-PF_FLOAT32(layer_norm, supports, epilogue_state_size, epilogue_prepare, partition, run<PF_DTYPE_float32>)
+PF_FLOAT32(layer_norm, epilogue_state_size, epilogue_prepare, partition, run<PF_DTYPE_float32>)
 
 const pf_kernel* norm_kernels(int32_t* count) {
   *count = sizeof(kNormKernels) / sizeof(kNormKernels[0]);

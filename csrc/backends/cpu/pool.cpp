@@ -152,7 +152,7 @@ void pool_row(const Pool& pool, const pf_call* call, int64_t task) {
   const T* source = static_cast<const T*>(x.data) + image * x.strides[0];
   T* target = static_cast<T*>(y.data) + image * y.strides[0] + row * y.strides[1];
   const int64_t step = x.strides[3];
-  alignas(64) T value[kChannels];
+  alignas(64) T value[kChannels], taken[kChannels] = {};
   for (int64_t column = 0; column < pool.out_width; ++column) {
     const Window2d window(pool, row, column);
     int64_t channel = 0;
@@ -166,12 +166,10 @@ void pool_row(const Pool& pool, const pf_call* call, int64_t task) {
       for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::template start<T>();
       for_taps(pool, window, x.strides, [&](int64_t offset) {
         const T* from = source + offset + channel * step;
-        if (step == 1 && count == kChannels) {
-          for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::combine(value[c], from[c]);
-        } else if (step == 1) {
-          for (int64_t c = 0; c < count; ++c) value[c] = Op::combine(value[c], from[c]);
-        } else {
-          for (int64_t c = 0; c < count; ++c) value[c] = Op::combine(value[c], from[c * step]);
+#pragma GCC unroll 4
+        for (int64_t c = 0; c < count; ++c) taken[c] = from[c * step];
+        for (int64_t c = 0; c < count; c += kLanes<T>) {
+          store(value + c, Op::combine(load(value + c), load(taken + c)));
         }
       });
       if constexpr (MEAN) {
@@ -341,9 +339,8 @@ constexpr pf_kernel kKernels[] = {
     row<false, true>("avg_pool2d_grad"),
 };
 
-#define PF_ROW(name, max, grad)                                                           \
-  PF_FLOAT32(name, pool_supports<max, grad>, nullptr, nullptr, pool_partition<max, grad>, \
-             pool_run<max, grad, PF_DTYPE_float32>)
+#define PF_ROW(name, max, grad) \
+  PF_FLOAT32(name, nullptr, nullptr, pool_partition<max, grad>, pool_run<max, grad, PF_DTYPE_float32>)
 
 }  // namespace
 

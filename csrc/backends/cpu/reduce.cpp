@@ -324,11 +324,11 @@ static const pf_kernel kReduceKernels[] = {
     {"reduce_all", supports<AllOf>, nullptr, nullptr, partition, run<AllOf>},
 };
 
-PF_FLOAT32(reduce_sum, supports<SumOf>, nullptr, nullptr, partition, run<SumOf, PF_DTYPE_float32>)
-PF_FLOAT32(reduce_prod, supports<ProductOf>, nullptr, nullptr, partition, run<ProductOf, PF_DTYPE_float32>)
-PF_FLOAT32(reduce_mean, supports<MeanOf>, nullptr, nullptr, partition, run<MeanOf, PF_DTYPE_float32>)
-PF_FLOAT32(reduce_max, supports<MaxOf>, nullptr, nullptr, partition, run<MaxOf, PF_DTYPE_float32>)
-PF_FLOAT32(reduce_min, supports<MinOf>, nullptr, nullptr, partition, run<MinOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_sum, nullptr, nullptr, partition, run<SumOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_prod, nullptr, nullptr, partition, run<ProductOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_mean, nullptr, nullptr, partition, run<MeanOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_max, nullptr, nullptr, partition, run<MaxOf, PF_DTYPE_float32>)
+PF_FLOAT32(reduce_min, nullptr, nullptr, partition, run<MinOf, PF_DTYPE_float32>)
 
 const pf_kernel* reduce_kernels(int32_t* count) {
   *count = sizeof(kReduceKernels) / sizeof(kReduceKernels[0]);

@@ -144,8 +144,8 @@ static const pf_kernel kSoftmaxKernels[] = {
     {"log_softmax", supports, nullptr, nullptr, partition, run<LogSoftmax>},
 };
 
-PF_FLOAT32(softmax, supports, nullptr, nullptr, partition, run<Softmax, PF_DTYPE_float32>)
-PF_FLOAT32(log_softmax, supports, nullptr, nullptr, partition, run<LogSoftmax, PF_DTYPE_float32>)
+PF_FLOAT32(softmax, nullptr, nullptr, partition, run<Softmax, PF_DTYPE_float32>)
+PF_FLOAT32(log_softmax, nullptr, nullptr, partition, run<LogSoftmax, PF_DTYPE_float32>)
 
 const pf_kernel* softmax_kernels(int32_t* count) {
   *count = sizeof(kSoftmaxKernels) / sizeof(kSoftmaxKernels[0]);

@@ -1,0 +1,117 @@
+// How a matmul call is read and cut. Nothing here takes long, so it is compiled to be small.
+#include "backends/cpu/matmul_plan.h"
+
+namespace pf {
+namespace PF_ISA {
+namespace {
+
+/* Panels that make a task worth its start, at least as many as the widest tile spans. */
+int64_t panels_per_task(int64_t rows, int64_t depth) {
+  constexpr int64_t spanned = 8 * kLanes<float> / gemm::kPanel;
+  constexpr int64_t widest = spanned > 1 ? spanned : 1;
+  constexpr int64_t worthwhile = 1 << 18;  // multiplications
+  const int64_t wanted = ceildiv(worthwhile, maximum_of(1, rows * depth * gemm::kPanel));
+  return maximum_of(widest, wanted);
+}
+
+void matmul_cut(MatmulPlan* plan, bool packed) {
+  const int64_t a_bytes = plan->a_row * static_cast<int64_t>(plan->element);
+  plan->row_blocks = maximum_of(1, ceildiv(plan->m, kBlockRows));
+  plan->pack_left = (plan->a_k != 1 && plan->k > 1) ||
+                    (gemm::kRows > 6 && plan->m > 6 && plan->n > gemm::kPanel && plan->k > 64 && a_bytes % 4096 == 0);
+  if (packed) {
+    plan->panels_from = Panels::kGiven;
+  } else if (plan->b_column == 1 && (plan->m <= 8 || plan->k * plan->b_k <= 4096)) {
+    plan->panels_from = Panels::kDirect;
+  } else if (plan->row_blocks == 1 && plan->copies == plan->batches) {
+    plan->panels_from = Panels::kLocal;
+  } else {
+    plan->panels_from = Panels::kShared;
+  }
+  const int64_t rows = minimum_of(plan->m, kBlockRows);
+  int64_t group = panels_per_task(rows, plan->k);
+  if (rows > 8) group = maximum_of(group, kBlockPanels);
+  group = minimum_of(group, 8 * kBlockPanels);
+  plan->panel_groups = maximum_of(1, ceildiv(plan->panels, group));
+}
+
+/* `view` with two axes exchanged; `sizes` holds its dims and strides. */
+pf_view exchanged(const pf_view& view, int32_t one, int32_t other, int64_t (*sizes)[PF_MAX_NDIM]) {
+  for (int32_t axis = 0; axis < view.ndim; ++axis) {
+    const int32_t from = axis == one ? other : axis == other ? one : axis;
+    sizes[0][axis] = view.dims[from];
+    sizes[1][axis] = view.strides[from];
+  }
+  return {view.data, sizes[0], sizes[1], view.ndim, view.dtype};
+}
+
+/* The outer axis along which rows are better taken than along the row axis, because b is the same all along it and it
+ * is longer; -1 if there is none. */
+int32_t longer_rows(const pf_view& b, const pf_view& c) {
+  const int32_t rows = c.ndim - 2;
+  int32_t best = -1;
+  int64_t longest = c.dims[rows];
+  if (longest >= kBlockRows) return best;
+  for (int32_t axis = 0; axis < rows; ++axis) {
+    if ((b.dims[axis] == 1 || b.strides[axis] == 0) && c.dims[axis] > longest) {
+      longest = c.dims[axis];
+      best = axis;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan) {
+  pf_view a = call->inputs[0];
+  const pf_view& b = call->inputs[1];
+  pf_view c = call->outputs[0];
+  const pf_view* extras = call->inputs + 2;
+  const int32_t nextras = call->step->ninputs - 2;
+  const int32_t rows = c.ndim - 2;
+  int32_t fold = rows == 0 ? 0 : destination_fold(c, extras, nextras);
+  if (fold > 0) fold = fold_rows(a, c.dims, rows, fold).axes;
+  for (int32_t axis = rows - 1, i = 0; i < fold; --axis, ++i) {
+    if (c.dims[axis] != 1 && b.dims[axis] != 1 && b.strides[axis] != 0) fold = i;
+  }
+  int64_t a_sizes[2][PF_MAX_NDIM];
+  const int32_t instead = fold == 0 && nextras <= kMaxProgramOperands ? longer_rows(b, c) : -1;
+  if (instead >= 0) {
+    a = exchanged(a, instead, rows, a_sizes);
+    c = plan->turned[0] = exchanged(c, instead, rows, plan->turned_sizes[0]);
+    for (int32_t i = 1; i <= nextras; ++i)
+      plan->turned[i] = exchanged(extras[i - 1], instead, rows, plan->turned_sizes[i]);
+    extras = plan->turned + 1;
+  }
+  plan->m = c.dims[rows];
+  plan->n = c.dims[rows + 1];
+  plan->k = a.dims[rows + 1];
+  plan->element = static_cast<size_t>(element_size(a.dtype));
+  plan->panels = ceildiv(plan->n, gemm::kPanel);
+  plan->a_k = a.strides[rows + 1];
+  plan->b_k = packed ? gemm::kPanel : b.strides[rows];
+  plan->b_column = packed || plan->n == 1 ? 1 : b.strides[rows + 1];
+  plan->a_row = fold == 0 ? a.strides[rows] : fold_rows(a, c.dims, rows, fold).stride;
+  for (int32_t axis = rows - fold; axis < rows; ++axis) plan->m *= c.dims[axis];
+  plan->outer = rows - fold;
+  plan->batches = 1;
+  plan->copies = 1;
+  for (int32_t axis = 0; axis < plan->outer; ++axis) {
+    plan->dims[axis] = c.dims[axis];
+    plan->a_outer[axis] = a.dims[axis] == 1 ? 0 : a.strides[axis];
+    plan->b_outer[axis] = b.dims[axis] == 1 ? 0 : b.strides[axis];
+    plan->batches *= c.dims[axis];
+    if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
+  }
+  destination_init(&plan->destination, c, extras, nextras, epilogue_of(call), fold);
+  destination_straighten(&plan->destination, call);
+  for (int32_t i = 0; i < nextras; ++i) {
+    // Sums of several stretches go through c, over what its epilogue reads last.
+    if (plan->k > kStretch && extras[i].data == c.data) plan->destination.straight = false;
+  }
+  matmul_cut(plan, packed);
+}
+
+}  // namespace PF_ISA
+}  // namespace pf
