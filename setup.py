@@ -92,7 +92,7 @@ OWN_FLAGS = {
     **dict.fromkeys(("gemm", "matmul"), SMALL),
     **dict.fromkeys(("conv", "destination", "matmul_plan", "pool"), SHORT),
     **dict.fromkeys(("convolve", "copy_plan", LOOPS), SHORTEST),
-    **dict.fromkeys(("tile_ops", "softmax"), ABREAST),
+    **dict.fromkeys(("attention", "softmax", "tile_ops"), ABREAST),
 }
 
 

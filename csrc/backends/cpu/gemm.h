@@ -10,7 +10,6 @@
 
 #include "backends/cpu/finish.h"
 #include "kernels/simd.h"
-#include "kernels/transpose.h"
 #include "kernels/view.h"
 
 namespace pf {
@@ -114,59 +113,9 @@ static void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_strid
   }
 }
 
-/* The part of a panel whose columns come whole vectors at a time, each adjacent in memory; returns how many that are.
- */
+/* Packs depth x columns (at most 32) into one panel [depth][32], zero padded. T is float or double. */
 template <typename T>
-static int64_t pack_adjacent_columns(int64_t depth, int64_t columns, const T* b, int64_t column_stride, T* to) {
-  const int64_t whole = columns / kLanes<T> * kLanes<T>;
-  for (int64_t j = 0; j < whole; j += kLanes<T>) {
-    const T* from = b + j * column_stride;
-    int64_t k = 0;
-    for (; k + kLanes<T> <= depth; k += kLanes<T>) {
-      transpose_square(from + k, column_stride, to + k * kPanel + j, kPanel);
-    }
-    for (; k < depth; ++k) {
-      for (int64_t i = 0; i < kLanes<T>; ++i) to[k * kPanel + j + i] = from[i * column_stride + k];
-    }
-  }
-  return whole;
-}
-
-/* Packs depth x columns (at most 32) into one panel [depth][32], zero padded. */
-template <typename T>
-static void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to) {
-  constexpr int64_t stretch = 16;  // a cache line of each column is used up before the next column is touched
-  if (column_stride == 1 && columns == kPanel) {
-    constexpr int64_t ahead = 16;  // rows lie apart, where no hardware fetches them early
-    for (int64_t k = 0; k < depth; ++k) {
-      const T* from = b + k * k_stride;
-      for (int64_t j = 0; j < kPanel; j += 64 / static_cast<int64_t>(sizeof(T))) {
-        __builtin_prefetch(from + ahead * k_stride + j, 0, 2);
-      }
-#pragma GCC unroll 16
-      for (int64_t j = 0; j < kPanel; j += kLanes<T>) store(to + k * kPanel + j, load(from + j));
-    }
-    return;
-  }
-  const bool adjacent = k_stride == 1 && column_stride != 1;
-  const int64_t done = adjacent ? pack_adjacent_columns(depth, columns, b, column_stride, to) : 0;
-  if (done == kPanel) return;
-  for (int64_t k0 = 0; k0 < depth; k0 += stretch) {
-    const int64_t k1 = minimum_of(depth, k0 + stretch);
-    if (column_stride == 1) {
-      for (int64_t k = k0; k < k1; ++k) {
-        for (int64_t j = 0; j < columns; ++j) to[k * kPanel + j] = b[k * k_stride + j];
-      }
-    } else {
-      for (int64_t j = done; j < columns; ++j) {
-        for (int64_t k = k0; k < k1; ++k) to[k * kPanel + j] = b[k * k_stride + j * column_stride];
-      }
-    }
-    for (int64_t k = k0; k < k1; ++k) {
-      for (int64_t j = columns; j < kPanel; ++j) to[k * kPanel + j] = T(0);
-    }
-  }
-}
+void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to);
 
 }  // namespace gemm
 }  // namespace PF_ISA
