@@ -128,16 +128,17 @@ void transform_source(const Winograd& plan, const float* source, int64_t begin, 
                       float* to) {
   constexpr int edge = TILE + 2;
   constexpr int64_t lanes = kLanes<float>;
+  const int64_t depth = plan.depth, stride = plan.source_stride;
   const float* pixels[edge * edge];
   if (plan.adjacent) memset(memory, 0, static_cast<size_t>(plan.depth) * sizeof(float));
-  to += row * plan.depth;
-  for (int64_t t = begin; t < end; ++t, to += plan.depth) {
+  to += row * depth;
+  for (int64_t t = begin; t < end; ++t, to += depth) {
     find_pixels(plan, source, Place(plan, t), memory, pixels);
-    for (int64_t c = 0; c < plan.depth; c += lanes) {
+    for (int64_t c = 0; c < depth; c += lanes) {
       Vector<float> made[edge * edge];
       winograd_source<TILE>([&](int y, int x) { return load(pixels[y * edge + x] + c); }, made);
 #pragma GCC unroll 64
-      for (int i = 0; i < edge * edge; ++i) store(to + i * plan.source_stride + c, made[i]);
+      for (int i = 0; i < edge * edge; ++i) store(to + i * stride + c, made[i]);
     }
   }
 }
@@ -170,12 +171,13 @@ void transform_result(const Winograd& plan, const Place& at, const float* produc
   const int64_t rows = minimum_of(TILE, plan.height - at.row);
   const int64_t width = minimum_of(TILE, plan.width - at.column);
   const int64_t pixel = (at.image * plan.height + at.row) * plan.width + at.column;
+  const int64_t product_stride = plan.product_stride;
   const bool straight = destination.straight && columns % lanes == 0;
   const Finish none = {0, {}};
   const Finish& finish = destination.finish != nullptr ? *destination.finish : none;
   for (int64_t c = 0; c < columns; c += lanes) {
     Vector<float> made[TILE][TILE];
-    winograd_result<TILE>([&](int i) { return load(products + i * plan.product_stride + c); }, made);
+    winograd_result<TILE>([&](int i) { return load(products + i * product_stride + c); }, made);
     if (!straight) {
       for (int y = 0; y < TILE; ++y) {
         for (int x = 0; x < TILE; ++x) store(results + (y * TILE + x) * gemm::kPanel + c, made[y][x]);
