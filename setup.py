@@ -124,7 +124,7 @@ def units(build: Path, version: str) -> list[Unit]:
             flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *OWN_FLAGS.get(source.stem, []))
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
     for source in aot_sources():
-        result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared, *SHORTEST)))
+        result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared, *SHORT)))
     extra = {"python": python, "capi": [f'-DPYFLOW_VERSION="{version}"']}
     for source in (*plain_sources(), *library_sources()):
         flags = ("-std=c++20", *shared, *extra.get(source.parent.name, ()))

@@ -17,8 +17,13 @@ constexpr double kParallelNanoseconds = 30'000;
 // The largest compiled program that is measured without a state, in bytes.
 constexpr size_t kLentProgram = 32 * 1024;
 
+// How many elements so many bytes hold; an element's bytes are a power of two.
+int64_t elements_in(int64_t bytes, int64_t itemsize) {
+  return bytes >> __builtin_ctzll(static_cast<uint64_t>(itemsize));
+}
+
 bool is_no_size(int64_t elements, int32_t dtype) {
-  return elements < 0 || elements > kMaxBytes / dtype_bytes(dtype);
+  return elements < 0 || elements > elements_in(kMaxBytes, dtype_bytes(dtype));
 }
 
 // Copies a strided view to memory without gaps.
@@ -273,7 +278,7 @@ bool Run::temporaries(const Temporary* rows, int32_t count, const int64_t* eleme
 
 bool Run::place(pf_view* view, int32_t buffer, int32_t dtype, int32_t ndim, const int64_t* sizes) {
   const int64_t *dims = sizes, *strides = sizes + ndim;
-  const int64_t offset = sizes[2 * ndim], itemsize = dtype_bytes(dtype), limit = bytes_[buffer] / itemsize;
+  const int64_t offset = sizes[2 * ndim], itemsize = dtype_bytes(dtype), limit = elements_in(bytes_[buffer], itemsize);
   int64_t count = 1, low = offset, high = offset;
   bool wrong = false, empty = false;
   for (int32_t axis = 0; axis < ndim; ++axis) {
@@ -291,7 +296,7 @@ bool Run::place(pf_view* view, int32_t buffer, int32_t dtype, int32_t ndim, cons
     wrong |= __builtin_mul_overflow(dims[axis] - 1, strides[axis], &reach);
     wrong |= __builtin_add_overflow(reach < 0 ? low : high, reach, reach < 0 ? &low : &high);
   }
-  if (!empty && (wrong || low < 0 || high >= limit || count > kMaxBytes / itemsize))
+  if (!empty && (wrong || low < 0 || high >= limit || count > elements_in(kMaxBytes, itemsize)))
     return fail(PF_DATA_LOSS, "a view of elements %lld to %lld leaves buffer %d, which holds %lld of %s",
                 static_cast<long long>(low), static_cast<long long>(high), buffer, static_cast<long long>(limit),
                 dtype_name(dtype));

@@ -110,7 +110,7 @@ __attribute__((noinline)) void tile(const Product<T>& product, const T* a, const
 template <typename T>
 using Tile = decltype(&tile<T, 1, 1>);
 
-constexpr int64_t kMostVectors = 4;  // of a row of a tile that may have fewer rows
+constexpr int64_t kMostVectors = 2;  // of a row of a tile that may have fewer rows
 
 /* `rows` rows of a tile that has more: its last row stands for what is missing, and memory beside for c. */
 template <typename T>
@@ -231,10 +231,12 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
         tile_of<T, kRows, 1>(height, product, left, right, to, next, row, column);
       } else if (count == 8) {
         tile<T, 1, 8>(product, left, right, to, next, row, column);
-      } else if (rows == 3) {
-        tile<T, 3, 4>(product, left, right, to, next, row, column);
+      } else if (rows == 1) {
+        tile<T, 1, 4>(product, left, right, to, next, row, column);
+      } else if (rows == 2) {
+        tile<T, 2, 4>(product, left, right, to, next, row, column);
       } else {
-        tile_of<T, 2, 4>(height, product, left, right, to, next, row, column);
+        tile<T, 3, 4>(product, left, right, to, next, row, column);
       }
       left += a.packed ? kRows * depth : height * a.stride;
       next += depth * product.next_step;
