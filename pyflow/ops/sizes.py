@@ -256,11 +256,20 @@ relabel: Callable[..., Any] = define(
     attrs={"dims": SIZES},
     infer=lambda x, dims: TensorType(x.dtype, dims),
     ref=lambda x, dims: x,
-    view=lambda node, inputs: None if node.late else (views.relabel(inputs[0], node.types[0].dims),),
     lower=lambda node, inputs, outputs: Lowering("copy", inputs, outputs),
     vjp=lambda node, gradient: (call("relabel", gradient, node.inputs[0].dims),),
-    doc="""``x``, whose sizes are known by the names ``dims``: how a body of control flow gives a shape of its own,
-    and sizes that are checked to be equal become one.""",
+    doc="``x``, whose sizes are known by the names ``dims``: how a body of control flow gives a shape of its own.",
+)
+
+equated: Callable[..., Any] = define(
+    "equated",
+    "x:*",
+    attrs={"dims": SIZES},
+    infer=lambda x, dims: TensorType(x.dtype, dims),
+    ref=lambda x, dims: x,
+    view=lambda node, inputs: (views.relabel(inputs[0], node.types[0].dims),),
+    vjp=lambda node, gradient: (call("equated", gradient, node.inputs[0].dims),),
+    doc="``x``, whose sizes are checked to be ``dims`` before a run starts: a window. Made by the unify pass.",
 )
 
 

@@ -42,10 +42,12 @@ class Pass:
     reason: str
     required: bool = False
     """Runs even after the pass at which the pipeline is told to stop."""
+    inside: bool = True
+    """Runs on the bodies of control flow too."""
 
 
 PIPELINE: tuple[Pass, ...] = (
-    Pass("unify", unify, "equal sizes are one symbol, before all that compares types"),
+    Pass("unify", unify, "equal sizes are one symbol, before all that compares types", inside=False),
     Pass("infer", infer, "types and symbolic values: all later passes may trust types"),
     Pass("simplify", simplify, "algebra from OpDef facts, before fold: x*1 needs no arithmetic"),
     Pass("fold", fold, "constant subgraphs, before place: folded weights need no device"),
@@ -134,7 +136,7 @@ def compile_region(
             elif plan is not None:
                 made = row.function(plan)
             else:
-                made = _everywhere(row.function, region, target)
+                made = _everywhere(row.function, region, target) if row.inside else row.function(region, target)
         except Exception as error:
             raise _explained(error, row.name, region) from error
         seconds = time.perf_counter() - started

@@ -1,7 +1,8 @@
 """unify: sizes that a run must find equal are one size from here on.
 
 What ops check of sizes (the columns of one matrix, the rows of another) holds in every run that goes on, so a symbol
-that is checked against a number or another symbol becomes that. The checks themselves stay with the region.
+that is checked against a number or another symbol becomes that. The checks themselves stay with the region. What a
+body of control flow checks holds only where that is run, so bodies stay as they are.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from pyflow import dims
 from pyflow.dims import Dim, Size
 from pyflow.errors import message
 from pyflow.graph import Node, Value, building
-from pyflow.opdef import call
+from pyflow.ops.sizes import equated
 from pyflow.region import Region
 from pyflow.rewrite import rebuilt
 from pyflow.target import Target
 
 
 def unify(region: Region, target: Target) -> Region:
-    """``region`` in which symbols of its inputs that are checked to be equal have one name. Control flow's bodies have
-    symbols of their own, so a region with bodies stays as it is."""
+    """``region`` in which symbols of its inputs that are checked to be equal have one name; itself if it has bodies,
+    which mention the symbols too."""
     given = _given(region)
     nodes = region.nodes()
     if not given or any(node.op.flow is not None for node in nodes):
@@ -91,7 +92,7 @@ def _renamed(region: Region, nodes: list[Node], equal: Mapping[str, Size], check
         for value in region.inputs:
             table.current = table.origins.get(value.node, ())
             sizes = now(value.dims)
-            made[value] = value if sizes == value.dims else call("relabel", value, sizes)
+            made[value] = value if sizes == value.dims else equated(value, sizes)
         for node in nodes:
             if node.op.name == "input":
                 continue

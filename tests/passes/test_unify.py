@@ -122,3 +122,15 @@ def test_a_factor_is_not_written_over() -> None:
     session.run(w.initializer)
     session.run(update)
     np.testing.assert_allclose(session.run(w), start.astype(np.float64) @ start + start, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_branch_that_is_not_taken_needs_of_sizes_does_not_matter() -> None:
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder("float32", ["n", "k"], name="x")
+        w = pf.placeholder("float32", ["k2", 3], name="w")
+        y = pf.cond(pf.sum(x) > 0, lambda: pf.sum(x), lambda: pf.sum(x @ w))
+    session = pf.Session(graph)
+    feeds = {"x": np.ones((2, 7), np.float32), "w": np.ones((7, 3), np.float32)}
+    assert session.run(y, feeds) == 14.0
+    assert session.run(y, {"x": -feeds["x"], "w": feeds["w"]}) == -42.0

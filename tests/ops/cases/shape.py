@@ -34,6 +34,10 @@ def _as_sizes(x: Any) -> Any:
     return call("late_sizes", x, [fresh_late_symbol("size") for _ in range(3)])
 
 
+def _equated(x: Any) -> Any:
+    return call("equated", x, (3, x.dims[1]))
+
+
 def _checked(x: Any) -> Any:
     return call("checked", x, x.dims[0], 3, "rows: got {} and {}", "reshape")
 
@@ -46,6 +50,7 @@ _X = normal(4, 5, 6, dtype=F64)
 
 CASES = [
     Case(_checked, (distinct(3, 2, dtype=F64),), expected=lambda x: x),
+    Case(_equated, (distinct(3, 2, dtype=F64),), expected=lambda x: x),
     *(
         Case("reshape", (sample(2, 6, dtype=d),), {"shape": (3, 4)}, lambda x, **_: x.reshape(3, 4), symbolic=False)
         for d in ANY
