@@ -25,7 +25,7 @@ pytest.importorskip("onnx")
 
 CASES = 3000 * int(os.environ.get("PYFLOW_FUZZ", "1"))
 WORKERS = min(2, os.cpu_count() or 1)
-SLOWEST = 10.0
+SLOWEST = 40.0 if "asan" in os.environ.get("LD_PRELOAD", "") else 10.0
 """Seconds of the processor that one model may take."""
 HANGS = 60.0
 ATTEMPTS = Path(__file__).with_name("onnx_attempts.py")
