@@ -19,6 +19,7 @@ from pyflow.errors import FailedPreconditionError
 onnx = pytest.importorskip("onnx")
 
 import pyflow.onnx  # noqa: E402
+from pyflow.runtime import backends  # noqa: E402
 from pyflow.runtime.plan_folder import PlanFolder  # noqa: E402
 
 RNG = np.random.default_rng(7)
@@ -28,7 +29,9 @@ IMAGE = RNG.standard_normal((1, 16, 13, 11)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def _nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plans are neither kept nor looked up where somebody looks at the passes."""
+    """Plans are neither kept nor looked up where somebody looks at the passes, or where plugins were loaded: by other
+    tests of this process, that is."""
+    monkeypatch.setattr(backends, "_loaded", set())
     for name in ("PYFLOW_CHECK", "PYFLOW_DEBUG", "PYFLOW_DUMP", "PYFLOW_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
 
@@ -119,7 +122,9 @@ def test_another_isa_is_no_hit(tmp_path: Path) -> None:
 
     def hits(isa: str) -> int:
         environment = {**os.environ, "PYFLOW_ISA": isa}
-        return int(subprocess.check_output([sys.executable, "-c", script, str(tmp_path)], env=environment))
+        return int(
+            subprocess.check_output([sys.executable, "-c", script, str(tmp_path)], env=environment, cwd=tmp_path)
+        )
 
     assert hits("portable") == 0
     assert hits("portable") == 1
@@ -302,7 +307,7 @@ def test_a_model_that_was_run_is_not_read_again(tmp_path: Path) -> None:
     said = []
     for number in range(2):
         command = [sys.executable, "-c", script, str(path), str(tmp_path / "x.npy"), str(tmp_path / f"{number}.npy")]
-        said.append(subprocess.check_output(command, env=environment, text=True).split())
+        said.append(subprocess.check_output(command, env=environment, text=True, cwd=tmp_path).split())
     assert said == [["0", "1", "1"], ["1", "0", "0"]]
     first, second = np.load(tmp_path / "0.npy"), np.load(tmp_path / "1.npy")
     np.testing.assert_array_equal(first.view(np.uint32), second.view(np.uint32))
