@@ -181,6 +181,13 @@ def composed(
     )
 
 
+def transposed(value: Value) -> Value:
+    """The last two axes exchanged."""
+    last = value.ndim - 1
+    result: Value = call("transpose", value, (*range(last - 1), last, last - 1))
+    return result
+
+
 def sum_to(gradient: Value, like: Value) -> Value:
     """``gradient``, summed over the axes along which ``like`` was broadcast; itself where the dims are equal."""
     if gradient.dims == like.dims:
@@ -262,7 +269,7 @@ def constant_held(value: Value) -> Constant | None:
 
 def constant_array(value: Value) -> np.ndarray | None:
     """What a constant holds; None for any other value."""
-    held = value.node.attrs.get("value") if not value.node.inputs else None
+    held = constant_held(value)
     return getattr(held, "array", None)
 
 

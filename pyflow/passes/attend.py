@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pyflow.algebra import is_op, number
 from pyflow.graph import Node, Value
 from pyflow.opdef import call
+from pyflow.ops.common import transposed
 from pyflow.region import Lasting, Region
 from pyflow.rewrite import Rule, also_from, rewrite
 from pyflow.target import Target
@@ -102,8 +103,7 @@ class _Attention:
         if found is None:
             return None
         also_from(found.inside)
-        last = found.k.ndim - 1
-        k = call("transpose", found.k, (*range(last - 1), last, last - 1))
+        k = transposed(found.k)
         bias = () if found.bias is None else (found.bias,)
         given = () if found.bias is None else ("bias",)
         made: Value = call("attend", found.q, k, found.v, *bias, given=given, scale=found.scale, nothing=found.nothing)

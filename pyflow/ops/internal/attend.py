@@ -9,11 +9,13 @@ import numpy as np
 
 from pyflow import dims, views
 from pyflow.dims import Size
+from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
 from pyflow.opdef import BOOL, BOOLEAN, FLOAT, FLOATS, INTS, SIZE, Lowering, TensorType, call, choice
 from pyflow.ops.arrays.indexing import iota
 from pyflow.ops.arrays.shape import reshape, transpose
+from pyflow.ops.common import transposed
 from pyflow.ops.composite import GIVEN, as_number, composite, optional
 from pyflow.ops.sizes import Check, differ, equal_check
 from pyflow.plan import View
@@ -21,10 +23,17 @@ from pyflow.plan import View
 LOWEST = float("-inf")
 
 
-def swapped(value: Value) -> Value:
-    """The last two axes exchanged."""
-    last = value.ndim - 1
-    result: Value = transpose(value, (*range(last - 1), last, last - 1))
+def unless_hidden(seen: Value, bias: Value | None, dtype: DType) -> Value:
+    """What is added to scores of ``dtype``: ``bias``, or 0, and minus infinity where ``seen`` is false."""
+    kept = call("constant", 0.0, dtype) if bias is None else bias
+    result: Value = call("where", seen, kept, LOWEST)
+    return result
+
+
+def softmax_of_seen(scores: Value, bias: Value) -> Value:
+    """Softmax along the last axis; 0 in rows whose ``bias``, which is in the scores, is minus infinity throughout."""
+    unseen = call("max", bias, (bias.ndim - 1,), True) == LOWEST
+    result: Value = call("where", unseen, 0, call("softmax", call("where", unseen, 0, scores), -1))
     return result
 
 
@@ -54,14 +63,12 @@ def _checks(node: Node) -> list[Check]:
 
 def _added(q: Value, k: Value, bias: Value | None, is_causal: bool, offset: Size) -> Value | None:
     """What is added to the products, of the dtype of q."""
-    zero = call("constant", 0.0, q.dtype)
     if bias is not None and not bias.dtype.is_floating:
-        bias = call("where", bias, zero, LOWEST)
+        bias = unless_hidden(bias, None, q.dtype)
     if not is_causal:
         return bias
     seen = iota(k.dims[-2]) <= reshape(iota(q.dims[-2]), (-1, 1)) + as_number(offset)
-    result: Value = call("where", seen, zero if bias is None else bias, LOWEST)
-    return result
+    return unless_hidden(seen, bias, q.dtype)
 
 
 def _expand(
@@ -78,14 +85,13 @@ def _expand(
 ) -> Value:
     (bias,) = optional(given, more, "bias")
     bias = _added(q, k, bias, is_causal, offset)
-    scores = call("matmul", q * scale, swapped(k))
+    scores = call("matmul", q * scale, transposed(k))
     scores = scores if bias is None else scores + bias
     if bias is None or nothing != "unseen":
         weights = call("softmax", scores, -1)
         weights = call("where", call("isnan", weights), 0, weights) if nothing == "zero" else weights
     else:
-        unseen = call("max", bias, (bias.ndim - 1,), True) == LOWEST
-        weights = call("where", unseen, 0, call("softmax", call("where", unseen, 0, scores), -1))
+        weights = softmax_of_seen(scores, bias)
     y: Value = call("matmul", weights, v)
     return transpose(y, order) if order else y
 

@@ -17,14 +17,14 @@ from pyflow.graph import Value
 from pyflow.opdef import BOOLEAN, DTYPE, FLOAT, FLOATS, INT, INTEGERS, SIZE, call, choice
 from pyflow.ops.arrays.indexing import gather, iota
 from pyflow.ops.arrays.shape import expand_dims, reshape, transpose
-from pyflow.ops.common import ndim_of
+from pyflow.ops.common import ndim_of, transposed
 from pyflow.ops.composite import GIVEN, as_number, composite, optional, present
+from pyflow.ops.internal.attend import LOWEST, softmax_of_seen, unless_hidden
 from pyflow.ops.sizes import differ
 
 __all__ = ["attention", "multi_head_attention", "rotary_embedding", "scaled_dot_product_attention"]
 
 SHOWN = ("none", "products", "capped", "biased", "weights")
-LOWEST = float("-inf")
 
 
 def _check(q: Value, k: Value, v: Value) -> dict[str, Any]:
@@ -76,13 +76,9 @@ def _whole(mask: Value, size: Size) -> Value:
 
 def _bias(mask: Value | None, allowed: Value | None, dtype: DType) -> Value | None:
     """What is added to the products: the mask, and minus infinity where a key is not allowed."""
-    zero = call("constant", 0.0, dtype)
     if mask is not None:
-        mask = call("cast", call("where", mask, zero, LOWEST) if mask.dtype is dtypes.bool_ else mask, dtype)
-    if allowed is None:
-        return mask
-    result: Value = call("where", allowed, zero if mask is None else mask, LOWEST)
-    return result
+        mask = call("cast", unless_hidden(mask, None, dtype) if mask.dtype is dtypes.bool_ else mask, dtype)
+    return mask if allowed is None else unless_hidden(allowed, mask, dtype)
 
 
 def _attended(
@@ -133,19 +129,15 @@ def _expand(
     if grouped:
         share = dims.floordiv(heads, k.dims[1])
         q5 = reshape(q * scale, (batch, k.dims[1], share, length, q.dims[3]))
-        products = call("matmul", q5, expand_dims(transpose(k, (0, 1, 3, 2)), 2))
+        products = call("matmul", q5, expand_dims(transposed(k), 2))
         products = reshape(products, (batch, heads, length, size))
     else:
-        products = call("matmul", q * scale, transpose(k, (0, 1, 3, 2)))
+        products = call("matmul", q * scale, transposed(k))
     capped = call("tanh", products / softcap) * softcap if softcap > 0 else products
     bias = _bias(mask, _allowed(q, k, lengths, is_causal, offset, left, right), q.dtype)
     biased = capped if bias is None else capped + bias
     wide = call("cast", biased, precision)
-    if bias is None:
-        weights = call("softmax", wide, -1)
-    else:
-        nothing = call("max", bias, (bias.ndim - 1,), True) == LOWEST
-        weights = call("where", nothing, 0, call("softmax", call("where", nothing, 0, wide), -1))
+    weights = call("softmax", wide, -1) if bias is None else softmax_of_seen(wide, bias)
     weights = call("cast", weights, q.dtype)
     if grouped:
         w5 = reshape(weights, (batch, k.dims[1], dims.floordiv(heads, k.dims[1]), length, size))

@@ -12,7 +12,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message, user_origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import COMPLEX, FUNCTIONS, NUMERIC, Lowering, TensorType, call, define
-from pyflow.ops.common import ndim_of, quiet, sum_to
+from pyflow.ops.common import ndim_of, quiet, sum_to, transposed
 from pyflow.ops.elementwise import complex_rules
 from pyflow.ops.elementwise.complex_rules import conjugate, in_parts
 from pyflow.ops.sizes import differ, equal_check
@@ -40,12 +40,6 @@ def _checks(node: Node) -> Sequence[tuple[Size, Size, str]]:
     return equal_check(x.dims[-1], y.dims[-2], f"matmul of x: {x.type} and y: {y.type}: columns of x, rows of y")
 
 
-def _transposed(value: Value) -> Value:
-    last = value.ndim - 1
-    result: Value = call("transpose", value, (*range(last - 1), last, last - 1))
-    return result
-
-
 def _rows(value: Value) -> Value:
     """All but the last axis as one."""
     result: Value = call("reshape", value, (dims.product(value.dims[:-1]), value.dims[-1]))
@@ -55,10 +49,10 @@ def _rows(value: Value) -> Value:
 def _vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
     x, y = node.inputs
     left, right = conjugate(x), conjugate(y)
-    by_x = sum_to(call("matmul", gradient, _transposed(right)), x)
+    by_x = sum_to(call("matmul", gradient, transposed(right)), x)
     if y.ndim == 2 and x.ndim > 2:
-        return by_x, call("matmul", _transposed(_rows(left)), _rows(gradient))
-    return by_x, sum_to(call("matmul", _transposed(left), gradient), y)
+        return by_x, call("matmul", transposed(_rows(left)), _rows(gradient))
+    return by_x, sum_to(call("matmul", transposed(left), gradient), y)
 
 
 def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
