@@ -154,17 +154,23 @@ class Source:
     """The values by their names in the file; None as long as nobody has read it."""
 
 
+ALIGNMENT = 64
 LARGE = 1 << 16
 PIECE = 1 << 20
 HUGE = 1 << 21
 """Bytes of the pages that spare most of the faults."""
 
 
+def room(count: int) -> int:
+    """``count`` bytes and what is left to the next that are aligned."""
+    return -(-count // ALIGNMENT) * ALIGNMENT
+
+
 def block(count: int) -> np.ndarray:
     """``count`` bytes at a multiple of 64 that go back to the system as soon as nobody has them."""
     if count < LARGE:
-        raw = np.empty(count + 64, np.uint8)
-        start = -raw.ctypes.data % 64
+        raw = np.empty(count + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + count]
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     pages = mmap.mmap(-1, count + HUGE if count >= HUGE else count, flags=flags)

@@ -24,12 +24,12 @@ import numpy as np
 from pyflow import _core, dtypes
 from pyflow.errors import PyflowError
 from pyflow.knobs import CACHE_DIR
+from pyflow.stored import room
 
 MAGIC = b"PYFLCACH"
 VERSION = 1
 SUFFIX = ".pfplan"
 _HEAD = struct.Struct("<8sIIQQ")
-_ALIGNMENT = 64
 log = logging.getLogger("pyflow")
 
 
@@ -86,24 +86,20 @@ class PlanFolder:
                     os.unlink(temporary)
 
 
-def _room(count: int) -> int:
-    return -(-count // _ALIGNMENT) * _ALIGNMENT
-
-
 def _write(file: Any, key: str, about: Mapping[str, Any], plan: bytes, arrays: Sequence[np.ndarray]) -> None:
-    rows, at = [], _room(len(plan))
+    rows, at = [], room(len(plan))
     for array in arrays:
         rows.append([dtypes.as_dtype(array.dtype).name, at, array.size])
-        at += _room(array.nbytes)
+        at += room(array.nbytes)
     head = json.dumps({"key": key, "about": about, "plan": len(plan), "arrays": rows, "bytes": at}).encode()
-    start = _room(_HEAD.size + len(head))
+    start = room(_HEAD.size + len(head))
     file.write(bytes(_HEAD.size))
     file.write(head)
     file.write(bytes(start - _HEAD.size - len(head)))
     total = 0
     for block in (np.frombuffer(plan, np.uint8), *(_bytes_of(array) for array in arrays)):
         file.write(block.data)
-        file.write(bytes(_room(len(block)) - len(block)))
+        file.write(bytes(room(len(block)) - len(block)))
         total = _sum(total, block)
     file.seek(0)
     file.write(_HEAD.pack(MAGIC, VERSION, len(head), _core.checksum(head), total))
@@ -129,7 +125,7 @@ def _read(data: mmap.mmap, key: str, path: str) -> Entry:
     table = json.loads(head)
     if table["key"] != key:
         raise ValueError("it is of another key")
-    start = _room(_HEAD.size + length)
+    start = room(_HEAD.size + length)
     if len(data) != start + table["bytes"]:
         raise ValueError(f"it has {len(data)} bytes, not {start + table['bytes']}")
     whole = np.frombuffer(data, np.uint8)

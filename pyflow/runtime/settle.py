@@ -12,9 +12,8 @@ import numpy as np
 from pyflow import _core
 from pyflow.plan import Buffer, Entry, Kind, Plan, Port, Prepare, Step, View
 from pyflow.runtime.state import State
-from pyflow.stored import StoredConstant, block
+from pyflow.stored import StoredConstant, block, room
 
-ALIGNMENT = 64
 PORTION = 8 << 20
 """Bytes of constants that are read from their file at a time."""
 
@@ -56,7 +55,7 @@ def _computed(plan: Plan, prepare: Prepare, threads: Any, fail: Any) -> dict[int
     places, total = {}, 0
     for index in prepare.results:
         places[index] = total
-        total += _room(_bytes(plan.buffers[index]))
+        total += room(_bytes(plan.buffers[index]))
     memory = block(total)
     results = {}
     for index, start in places.items():
@@ -66,7 +65,7 @@ def _computed(plan: Plan, prepare: Prepare, threads: Any, fail: Any) -> dict[int
     staging: np.ndarray | None = None
     for steps in _portions(plan, prepare.body):
         arrays = {view.buffer: constants[view.buffer] for s in steps for view in s.inputs if view.buffer in constants}
-        need = sum(_room(held.nbytes) for held in arrays.values() if isinstance(held, StoredConstant))
+        need = sum(room(held.nbytes) for held in arrays.values() if isinstance(held, StoredConstant))
         if staging is None or need > len(staging):
             staging = block(need)
         _compute(plan, prepare.body, steps, _read(arrays, staging), results, threads, fail)
@@ -134,7 +133,7 @@ def _read(constants: dict[int, Any], memory: np.ndarray) -> dict[int, np.ndarray
     for index, held in constants.items():
         if isinstance(held, StoredConstant):
             arrays[index] = held.read_to(memory[at : at + held.nbytes])
-            at += _room(held.nbytes)
+            at += room(held.nbytes)
         else:
             arrays[index] = np.asarray(held)
     return arrays
@@ -144,10 +143,6 @@ def _bytes(buffer: Buffer) -> int:
     """Of a buffer of known size."""
     assert isinstance(buffer.elements, int)
     return buffer.elements * buffer.dtype.memory.itemsize
-
-
-def _room(count: int) -> int:
-    return -(-count // ALIGNMENT) * ALIGNMENT
 
 
 def _with(
