@@ -14,7 +14,7 @@ from pyflow.errors import UnimplementedError, message
 from pyflow.graph import Node, Value
 from pyflow.objects import constant_handles
 from pyflow.opdef import Constant, Lowering, TensorType
-from pyflow.ops.internal.fused import lead
+from pyflow.ops.internal.fused import check_message, lead
 from pyflow.plan import Buffer, Check, Kind, Step, View
 from pyflow.region import Region
 from pyflow.stored import StoredConstant
@@ -255,7 +255,7 @@ class Lowered:
             return
         if node.op.checks is not None:
             for left, right, what in node.op.checks(node):
-                check = Check(left, right, self._located(node, what))
+                check = Check(left, right, check_message(self.region, node, what))
                 if self.is_inside and (dims.late_in(left) or dims.late_in(right)):
                     self._check_here(check)
                 else:
@@ -371,11 +371,6 @@ class Lowered:
         made = sum(self.bytes_of(view.buffer) for view in lowering.outputs)
         given = sum(self.bytes_of(buffer) for buffer in {view.buffer for view in lowering.inputs})
         return union if made <= max(65536, 4 * given) else None
-
-    def _located(self, node: Node, what: str) -> str:
-        origins = self.region.table.origins.get(node, ())
-        op = lead(node).op.name if node.op.name == "fused" else node.attrs.get("by", node.op.name)
-        return message(op, what, origins[0] if origins else None)
 
 
 def _is_late(types: Iterable[TensorType]) -> bool:

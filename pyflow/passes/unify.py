@@ -8,13 +8,13 @@ body of control flow checks holds only where that is run, so bodies stay as they
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pyflow import dims
 from pyflow.dims import Dim, Size
-from pyflow.errors import message
 from pyflow.graph import Node, Value, building
+from pyflow.ops.internal.fused import check_message
 from pyflow.ops.sizes import equated
 from pyflow.region import Region
 from pyflow.rewrite import rebuilt
@@ -66,38 +66,31 @@ def _equalities(
             stays = next(side for side in sides if side != given[goes])
             equal = {name: dims.substitute(size, {goes: stays}) for name, size in equal.items()}
             equal[goes] = stays
-            origins = region.table.origins.get(node, ())
-            text = message(node.attrs.get("by", node.op.name), what, origins[0] if origins else None)
-            checks.append((left, right, text))
+            checks.append((left, right, check_message(region, node, what)))
     return equal, tuple(checks)
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Sizes, and attributes with sizes in them, by their new names."""
-
-    equal: Mapping[str, Size]
-
-    def of(self, entry: Any) -> Any:
-        if isinstance(entry, Dim):
-            return dims.substitute(entry, self.equal)
-        return tuple(map(self.of, entry)) if type(entry) is tuple else entry
+def _with_names(entry: Any, equal: Mapping[str, Size]) -> Any:
+    """A size, or an attribute with sizes in it, by its new names."""
+    if isinstance(entry, Dim):
+        return dims.substitute(entry, equal)
+    return tuple([_with_names(each, equal) for each in entry]) if type(entry) is tuple else entry
 
 
 def _renamed(region: Region, nodes: list[Node], equal: Mapping[str, Size], checks: tuple[Any, ...]) -> Region:
-    table, now = region.table, _Sizes(equal).of
+    table = region.table
     made: dict[Value, Value] = {}
     copies: dict[Node, Node] = {}
     with building(table):
         for value in region.inputs:
             table.current = table.origins.get(value.node, ())
-            sizes = now(value.dims)
+            sizes = _with_names(value.dims, equal)
             made[value] = value if sizes == value.dims else equated(value, sizes)
         for node in nodes:
             if node.op.name == "input":
                 continue
             inputs = tuple(made[value] for value in node.inputs)
-            attrs = {name: now(entry) for name, entry in node.attrs.items()}
+            attrs = {name: _with_names(entry, equal) for name, entry in node.attrs.items()}
             if all(attrs[name] is entry or attrs[name] == entry for name, entry in node.attrs.items()):
                 copies[node] = rebuilt(table, node, inputs)
             else:

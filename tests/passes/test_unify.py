@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import ops_of, pf, region_of, run_pass, same_results
 
+from pyflow.passes.pipeline import compile_region
 from pyflow.passes.unify import unify
 from pyflow.target import RefTarget
 
@@ -52,8 +53,6 @@ def test_gradients_of_weights_are_not_summed_again() -> None:
         return pf.gradients(pf.sum(pf.exp(x @ w)), [w])
 
     region = region_of(build)
-    from pyflow.passes.pipeline import compile_region
-
     assert "sum_to" in ops_of(region)
     kernels = [step.kernel for step in compile_region(region, RefTarget()).plan.bodies[0]]
     assert "reduce_sum" not in kernels

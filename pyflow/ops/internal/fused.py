@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pyflow import views
+from pyflow.errors import message
 from pyflow.graph import Node, Value
 from pyflow.interpret import evaluate
 from pyflow.objects import constant_handles
@@ -32,6 +33,13 @@ def lead(node: Node) -> Node:
     """The node that speaks for a fused one when a backend is chosen: its root, else its last scalar op."""
     calls = _calls(node.attrs["body"])
     return root_of(node) or calls[-1]
+
+
+def check_message(region: Region, node: Node, what: str) -> str:
+    """What a run says where sizes that ``node`` needs to be equal are not."""
+    origins = region.table.origins.get(node, ())
+    op = lead(node).op.name if node.op.name == "fused" else node.attrs.get("by", node.op.name)
+    return message(op, what, origins[0] if origins else None)
 
 
 def root_of(node: Node) -> Node | None:
