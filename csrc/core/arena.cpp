@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -13,8 +14,9 @@ namespace pf {
 
 namespace {
 
-// From here on the kernel is asked for huge pages.
-constexpr size_t kMapped = size_t{4} << 20;
+// From a huge page on the kernel is asked for them: what a cache or the table of pages has room for then does not
+// depend on where pages happen to lie.
+constexpr size_t kHugePage = size_t{2} << 20;
 
 // Pages are reserved lazily, so that what the machine can never hold would be granted here and end the process later.
 bool exceeds_machine(size_t bytes) {
@@ -24,15 +26,21 @@ bool exceeds_machine(size_t bytes) {
 
 void* host_allocate(size_t bytes) {
   if (exceeds_machine(bytes)) return nullptr;
-  if (bytes <= kMapped) return std::aligned_alloc(kAlignment, align_up(bytes ? bytes : 1));
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) return nullptr;
-  madvise(data, bytes, MADV_HUGEPAGE);
+  if (bytes < kHugePage) return std::aligned_alloc(kAlignment, align_up(bytes ? bytes : 1));
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), whole = (bytes + page - 1) / page * page;
+  void* pages =
+      mmap(nullptr, whole + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) return nullptr;
+  const size_t before = -reinterpret_cast<uintptr_t>(pages) % kHugePage;
+  char* data = static_cast<char*>(pages) + before;
+  if (before > 0) munmap(pages, before);
+  munmap(data + whole, kHugePage - before);
+  madvise(data, whole, MADV_HUGEPAGE);
   return data;
 }
 
 void host_release(void* data, size_t bytes) {
-  if (bytes <= kMapped) {
+  if (bytes < kHugePage) {
     std::free(data);
   } else {
     munmap(data, bytes);

@@ -106,6 +106,22 @@ static inline Vector<double> multiply_add(Vector<double> a, Vector<double> b, Ve
   return a * b + c;
 #endif
 }
+/* *sum = multiply_add(a, b, *sum) in the register where *sum is. Left to itself gcc moves sums about where nearly all
+ * registers hold one. */
+static inline void add_product(Vector<float> a, Vector<float> b, Vector<float>* sum) {
+#if defined(__FMA__)
+  asm("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "vm"(b));
+#else
+  *sum = multiply_add(a, b, *sum);
+#endif
+}
+static inline void add_product(Vector<double> a, Vector<double> b, Vector<double>* sum) {
+#if defined(__FMA__)
+  asm("vfmadd231pd %2, %1, %0" : "+v"(*sum) : "v"(a), "vm"(b));
+#else
+  *sum = multiply_add(a, b, *sum);
+#endif
+}
 // Integers wrap (files are compiled with -fwrapv).
 static inline Vector<int32_t> multiply_add(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> c) {
   return a * b + c;

@@ -61,6 +61,24 @@ static inline void transpose_square(const T* from, int64_t from_stride, T* to, i
   for (int i = 0; i < lanes; ++i) store(to + i * to_stride, rows[i]);
 }
 
+// to[j * to_stride + i] = from[i * from_stride + j] for i < rows, j < columns.
+template <typename T>
+static inline void transpose_block(int64_t rows, int64_t columns, const T* from, int64_t from_stride, T* to,
+                                   int64_t to_stride) {
+  const int64_t whole_rows = rows / kLanes<T> * kLanes<T>;
+  const int64_t whole_columns = columns / kLanes<T> * kLanes<T>;
+  for (int64_t i = 0; i < whole_rows; i += kLanes<T>) {
+    for (int64_t j = 0; j < whole_columns; j += kLanes<T>) {
+      transpose_square(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
+    }
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
+      to[j * to_stride + i] = from[i * from_stride + j];
+    }
+  }
+}
+
 }  // namespace PF_ISA
 }  // namespace pf
 

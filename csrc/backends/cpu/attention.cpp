@@ -162,7 +162,7 @@ template <class T>
 static void multiply_rows(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_stride, const T* panels,
                           T* c, int64_t c_stride, bool accumulate) {
   const int64_t whole = ceildiv(columns, kLanes<T>) * kLanes<T>;
-  gemm::multiply_columns<T>(rows, whole, depth, {a, a_stride, false}, {panels, gemm::kPanel, depth * gemm::kPanel}, c,
+  gemm::multiply_columns<T>(rows, whole, depth, {a, a_stride}, {panels, gemm::kPanel, depth * gemm::kPanel}, c,
                             c_stride, {accumulate, nullptr, 0, 0});
 }
 

@@ -127,8 +127,7 @@ void filter_grad_init(const pf_call* call, FilterGrad* grad) {
 }
 
 size_t filter_grad_left_bytes(const FilterGrad& grad) {
-  const int64_t rows = ceildiv(grad.block_rows(), gemm::kRows) * gemm::kRows;
-  return (static_cast<size_t>(rows * minimum_of(grad.pixels, gemm::kDepth)) * grad.element + 63) / 64 * 64;
+  return (static_cast<size_t>(grad.block_rows() * minimum_of(grad.pixels, gemm::kDepth)) * grad.element + 63) / 64 * 64;
 }
 
 pf_code filter_grad_partition(const pf_call* call, pf_partition* partition, pf_error* error) {
@@ -189,25 +188,23 @@ struct TapWalk {
   }
 };
 
-/* Channels [0, rows) of x under one tap for pixels [pixel, pixel + depth), packed as gemm::Left says. */
+/* Channels [0, rows) of x under one tap for pixels [pixel, pixel + depth): rows of `to`, `depth` apart. */
 template <typename T>
 void gather_channels(const FilterGrad& grad, const T* x, const int64_t* strides, int64_t rows, int64_t tap_y,
                      int64_t tap_x, int64_t pixel, int64_t depth, T* to) {
-  const int64_t tiles = ceildiv(rows, gemm::kRows);
   TapWalk at(grad, pixel);
-  for (int64_t k = 0; k < depth; ++k, at.next(grad)) {
+  for (int64_t k = 0, run; k < depth; k += run) {  // pixels of one row of dy that are all inside of x or all outside
     const int64_t offset = at.offset(grad, strides, tap_y, tap_x);
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = gemm::part_begin(rows, tiles, t);
-      const int64_t count = gemm::part_begin(rows, tiles, t + 1) - row;
-      T* out = to + (t * depth + k) * gemm::kRows;
-      if (offset == INT64_MIN) {
-        for (int64_t i = 0; i < count; ++i) out[i] = T(0);
-      } else if (strides[3] == 1 && count == gemm::kRows) {
-        __builtin_memcpy(out, x + offset + row, gemm::kRows * sizeof(T));
-      } else {
-        for (int64_t i = 0; i < count; ++i) out[i] = x[offset + (row + i) * strides[3]];
-      }
+    const bool outside = offset == INT64_MIN;
+    for (run = 1, at.next(grad); k + run < depth && at.x != 0; ++run, at.next(grad)) {
+      if ((at.offset(grad, strides, tap_y, tap_x) == INT64_MIN) != outside) break;
+    }
+    if (!outside) {
+      gemm::pack_left(rows, run, x + offset, strides[3], grad.horizontal.step * strides[2], to + k, depth);
+      continue;
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < run; ++j) to[i * depth + k + j] = T(0);
     }
   }
 }
@@ -237,7 +234,7 @@ void filter_grad_block(const FilterGrad& grad, const pf_call* call, const T* pan
     const int64_t pixel = gemm::part_begin(grad.pixels, parts, part);
     const int64_t depth = gemm::part_begin(grad.pixels, parts, part + 1) - pixel;
     if (depth > 0) gather_channels(grad, source, x.strides, rows, tap_y, tap_x, pixel, depth, left);
-    gemm::multiply<T>(rows, count, depth, {left, 0, true}, {panels + pixel * gemm::kPanel, gemm::kPanel, panel_stride},
+    gemm::multiply<T>(rows, count, depth, {left, depth}, {panels + pixel * gemm::kPanel, gemm::kPanel, panel_stride},
                       sums, count * gemm::kPanel, pixel > 0);
   }
   const pf_view& dw = call->outputs[0];

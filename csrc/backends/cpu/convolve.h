@@ -88,7 +88,7 @@ struct ConvolutionScratch {
 
 static inline ConvolutionScratch convolution_scratch(const Convolution& conv) {
   const auto lines = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
-  const int64_t rows = ceildiv(conv.block_pixels(), gemm::kRows) * gemm::kRows;
+  const int64_t rows = conv.block_pixels();
   const int64_t taps = conv.vertical.taps * conv.horizontal.taps;
   const size_t left =
       conv.plain || conv.direct ? 0 : static_cast<size_t>(rows * minimum_of(conv.depth, gemm::kDepth)) * conv.element;
@@ -162,32 +162,39 @@ static void gather_rows(const Convolution& conv, const T* source, int64_t pixel,
   }
 }
 
-/* The same for any channel stride, packed as gemm::Left says; `offsets` has room for `count`. */
+/* The same for any channel stride. */
 template <typename T>
-static void gather_packed(const Convolution& conv, const T* source, int64_t pixel, int64_t count, int64_t k0,
-                          int64_t depth, int64_t* offsets, T* to) {
+static void gather_channels(const Convolution& conv, const T* source, int64_t pixel, int64_t count, int64_t k0,
+                            int64_t depth, T* to) {
   const int64_t* strides = conv.source_strides;
-  const int64_t tiles = ceildiv(count, gemm::kRows);
+  const auto place = [&](const Pixel& at, int64_t tap) {
+    const int64_t y = conv.vertical.at(at.row, tap / conv.horizontal.taps);
+    const int64_t x = conv.horizontal.at(at.column, tap % conv.horizontal.taps);
+    return y < 0 || x < 0 ? nullptr : source + at.image * strides[0] + y * strides[1] + x * strides[2];
+  };
   for (int64_t k = k0; k < k0 + depth;) {
     const int64_t tap = k / conv.channels;
     const int64_t channel = k % conv.channels;
     const int64_t channels = minimum_of(conv.channels - channel, k0 + depth - k);
     Pixel at(conv, pixel);
-    for (int64_t r = 0; r < count; ++r, at.next(conv)) {
-      const int64_t y = conv.vertical.at(at.row, tap / conv.horizontal.taps);
-      const int64_t x = conv.horizontal.at(at.column, tap % conv.horizontal.taps);
-      offsets[r] = y < 0 || x < 0 ? INT64_MIN : at.image * strides[0] + y * strides[1] + x * strides[2];
-    }
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = gemm::part_begin(count, tiles, t);
-      const int64_t rows = gemm::part_begin(count, tiles, t + 1) - row;
-      T* out = to + (t * depth + k - k0) * gemm::kRows;
-      for (int64_t c = 0; c < channels; ++c, out += gemm::kRows) {
-        const int64_t base = (channel + c) * strides[3];
-        for (int64_t i = 0; i < rows; ++i) {
-          const int64_t offset = offsets[row + i];
-          out[i] = offset == INT64_MIN ? T(0) : source[offset + base];
-        }
+    for (int64_t r = 0, run; r < count; r += run) {  // pixels that lie a stride apart, or all outside
+      const T* from = place(at, tap);
+      const T* last = from;
+      int64_t stride = 0;
+      for (run = 1, at.next(conv); r + run < count; ++run, at.next(conv)) {
+        const T* next = place(at, tap);
+        if ((next == nullptr) != (from == nullptr)) break;
+        if (from != nullptr && run > 1 && next - last != stride) break;
+        if (from != nullptr) stride = next - last;
+        last = next;
+      }
+      T* out = to + r * depth + k - k0;
+      if (from != nullptr) {
+        gemm::pack_left(run, channels, from + channel * strides[3], stride, strides[3], out, depth);
+        continue;
+      }
+      for (int64_t i = 0; i < run; ++i) {
+        for (int64_t c = 0; c < channels; ++c) out[i * depth + c] = T(0);
       }
     }
     k += channels;
@@ -268,7 +275,7 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
   }
   const int64_t pieces = ceildiv(length, gemm::kDepth);                          // of a run
   const int64_t together = maximum_of(1, gemm::kDepth / maximum_of(1, length));  // runs
-  gemm::Left<T> left = {nullptr, 0, false, rows, runs, 0, 0};
+  gemm::Left<T> left = {nullptr, 0, rows, runs, 0, 0};
   for (int64_t run = 0; run < count; run += left.run_count) {
     left.run_count = minimum_of(together, count - run);
     for (int64_t piece = 0; piece < pieces; ++piece) {
@@ -285,21 +292,19 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
 
 /* Multiplies windows that are rows of the source, or are GATHERED first. */
 template <bool GATHERED, typename T>
-static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>& block, T* gathered,
-                              int64_t* offsets) {
+static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>& block, T* gathered) {
   const int64_t parts = maximum_of(1, ceildiv(conv.depth, gemm::kDepth));
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t k0 = gemm::part_begin(conv.depth, parts, part);
     const int64_t depth = gemm::part_begin(conv.depth, parts, part + 1) - k0;
-    gemm::Left<T> left = {gathered, depth, false};
+    gemm::Left<T> left = {gathered, depth};
     if (conv.plain) {
-      left = {block.source + block.pixel * conv.plain_stride + k0, conv.plain_stride, false};
+      left = {block.source + block.pixel * conv.plain_stride + k0, conv.plain_stride};
     } else if constexpr (GATHERED) {
       if (depth > 0 && conv.source_strides[3] == 1) {
         gather_rows(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
       } else if (depth > 0) {
-        gather_packed(conv, block.source, block.pixel, block.rows, k0, depth, offsets, gathered);
-        left = {gathered, 0, true};
+        gather_channels(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
       }
     }
     multiply_taps(conv, block, left, k0, depth);
@@ -315,7 +320,7 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
   if (conv.direct && !conv.plain && conv.depth > 0) {
     multiply_direct(conv, block, offsets);
   } else {
-    multiply_gathered<GATHERED>(conv, block, reinterpret_cast<T*>(scratch), offsets);
+    multiply_gathered<GATHERED>(conv, block, reinterpret_cast<T*>(scratch));
   }
   if (block.buffered == 0) return;
   destination_write_flat(conv.destination, block.sums, block.sums_stride, block.pixel, block.rows,

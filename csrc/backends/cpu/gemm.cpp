@@ -21,14 +21,17 @@ constexpr int kLeastRows = 4;
 constexpr int kLeastRows = 3;
 #endif
 
+constexpr int64_t kTurn = 4;  // k of a turn of a tile's loop
+
 /* What tiles share. Row r of the left operand begins at rows[r], or else r strides behind the tile's own begin; its k
- * are `run_count` runs of `run_length`, run i at runs[i], `step` apart. Bytes `next_step` apart are fetched. */
+ * are `run_count` runs of `run_length`, run i at runs[i]. Each turn fetches a line `next_step` bytes behind the last.
+ */
 template <typename T>
 struct Product {
   const T* const* rows;
   const int64_t* runs;
   int64_t run_count, run_length;
-  int64_t stride, step;
+  int64_t stride;
   int64_t k_stride, panel_stride;
   int64_t c_stride;
   int64_t next_step;
@@ -41,7 +44,7 @@ template <typename T, int ROWS, int COUNT>
 __attribute__((noinline)) void tile(const Product<T>& product, const T* a, const T* b, T* c, const char* next,
                                     int64_t row, int64_t column) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
-  const int64_t step = product.step, length = product.run_length * step;
+  const int64_t length = product.run_length;
   const int64_t k_stride = product.k_stride, panel_stride = product.panel_stride;
   const int64_t next_step = product.next_step;
   Vector<T> sum[ROWS][COUNT];
@@ -72,29 +75,24 @@ __attribute__((noinline)) void tile(const Product<T>& product, const T* a, const
       right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
       if constexpr (ROWS > 1 && (ROWS + 1) * COUNT < kRegisters) asm("" : "+v"(right[j]));  // not loaded for each row
     }
-    __builtin_prefetch(next, 0, 2);
-    next += next_step;
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
       const Vector<T> factor = at[i][k] - Vector<T>{};
 #pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) sum[i][j] = multiply_add(factor, right[j], sum[i][j]);
+      for (int j = 0; j < COUNT; ++j) add_product(factor, right[j], &sum[i][j]);
     }
     b += k_stride;
   };
-  constexpr bool pairs = ROWS * COUNT <= 10;  // a short turn of the loop would wait for instructions
   for (const int64_t *run = product.runs, *last = run + product.run_count; run != last; ++run) {
     int64_t k = *run;
-    const int64_t end = k + length;
-    if (pairs) {
-      for (; end - k >= 2 * step; k += 2 * step) {
-        add(k);
-        add(k + step);
-      }
-      if (k != end) add(k);
-    } else {
-      for (; k != end; k += step) add(k);
+    const int64_t end = k + length, whole = end - length % kTurn;
+    for (; k != whole; k += kTurn) {
+      __builtin_prefetch(next, 0, 2);
+      next += next_step;
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < kTurn; ++i) add(k + i);
     }
+    for (; k != end; ++k) add(k);
   }
   if constexpr (sizeof(T) == sizeof(float)) {
     const Store& how = *product.how;
@@ -172,24 +170,6 @@ int64_t vectors_of(int64_t rows, int64_t left) {
   return minimum_of(left, 2);
 }
 
-/* The part of a panel whose columns come whole vectors at a time, each adjacent in memory; returns how many that are.
- */
-template <typename T>
-int64_t pack_adjacent_columns(int64_t depth, int64_t columns, const T* b, int64_t column_stride, T* to) {
-  const int64_t whole = columns / kLanes<T> * kLanes<T>;
-  for (int64_t j = 0; j < whole; j += kLanes<T>) {
-    const T* from = b + j * column_stride;
-    int64_t k = 0;
-    for (; k + kLanes<T> <= depth; k += kLanes<T>) {
-      transpose_square(from + k, column_stride, to + k * kPanel + j, kPanel);
-    }
-    for (; k < depth; ++k) {
-      for (int64_t i = 0; i < kLanes<T>; ++i) to[k * kPanel + j + i] = from[i * column_stride + k];
-    }
-  }
-  return whole;
-}
-
 }  // namespace
 
 template <typename T>
@@ -200,13 +180,12 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
   const int64_t none = 0;
   const bool scattered = a.rows != nullptr;
   const int64_t tiles = ceildiv(rows, kRows), low = rows / tiles, higher = rows - low * tiles;  // tiles of low + 1 rows
-  const int64_t ahead_step = b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
+  const int64_t ahead_step = kTurn * b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
   Product<T> product = {a.rows,
                         scattered ? a.runs : &none,
                         scattered ? a.run_count : 1,
                         scattered ? a.run_length : depth,
-                        a.packed ? 1 : a.stride,
-                        a.packed ? kRows : 1,
+                        a.stride,
                         b.k_stride,
                         b.panel_stride,
                         c_stride,
@@ -238,9 +217,20 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
       } else {
         tile<T, 3, 4>(product, left, right, to, next, row, column);
       }
-      left += a.packed ? kRows * depth : height * a.stride;
-      next += depth * product.next_step;
+      left += height * a.stride;
+      next += depth / kTurn * product.next_step;
     }
+  }
+}
+
+template <typename T>
+void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to, int64_t stride) {
+  if (row_stride == 1 && k_stride != 1) {
+    transpose_block(depth, rows, a, k_stride, to, stride);
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t k = 0; k < depth; ++k) to[i * stride + k] = a[i * row_stride + k * k_stride];
   }
 }
 
@@ -260,16 +250,16 @@ void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, in
     return;
   }
   const bool adjacent = k_stride == 1 && column_stride != 1;
-  const int64_t done = adjacent ? pack_adjacent_columns(depth, columns, b, column_stride, to) : 0;
-  if (done == kPanel) return;
+  if (adjacent) transpose_block(columns, depth, b, column_stride, to, kPanel);
+  if (adjacent && columns == kPanel) return;
   for (int64_t k0 = 0; k0 < depth; k0 += stretch) {
     const int64_t k1 = minimum_of(depth, k0 + stretch);
     if (column_stride == 1) {
       for (int64_t k = k0; k < k1; ++k) {
         for (int64_t j = 0; j < columns; ++j) to[k * kPanel + j] = b[k * k_stride + j];
       }
-    } else {
-      for (int64_t j = done; j < columns; ++j) {
+    } else if (!adjacent) {
+      for (int64_t j = 0; j < columns; ++j) {
         for (int64_t k = k0; k < k1; ++k) to[k * kPanel + j] = b[k * k_stride + j * column_stride];
       }
     }
@@ -283,6 +273,9 @@ template void multiply_columns(int64_t, int64_t, int64_t, const Left<float>&, co
                                const Store&);
 template void multiply_columns(int64_t, int64_t, int64_t, const Left<double>&, const Right<double>&, double*, int64_t,
                                const Store&);
+
+template void pack_left(int64_t, int64_t, const float*, int64_t, int64_t, float*, int64_t);
+template void pack_left(int64_t, int64_t, const double*, int64_t, int64_t, double*, int64_t);
 
 template void pack_panel(int64_t, int64_t, const float*, int64_t, int64_t, float*);
 template void pack_panel(int64_t, int64_t, const double*, int64_t, int64_t, double*);

@@ -38,16 +38,12 @@ static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) {
   return count * index / parts;
 }
 
-/* A block of rows of the left operand: `rows` if it is not nullptr, else `data`.
- *   data, plain   k contiguous, row r begins at data + r * stride
- *   data, packed  the rows are cut into ceildiv(rows, kRows) nearly equal tiles, tile t at data + t * kRows * depth,
- * laid out [depth][kRows] rows          row r begins at rows[r]; its k are `run_count` runs of `run_length`, run i at
- * rows[r] + runs[i] */
+/* A block of rows of the left operand, along which k is adjacent. Row r begins at data + r * stride; or, if `rows` is
+ * not nullptr, at rows[r], and its k are `run_count` runs of `run_length`, run i at rows[r] + runs[i]. */
 template <typename T>
 struct Left {
   const T* data;
   int64_t stride;
-  bool packed;
   const T* const* rows = nullptr;
   const int64_t* runs = nullptr;
   int64_t run_count = 1, run_length = 0;
@@ -83,35 +79,9 @@ static inline void multiply(int64_t rows, int64_t panels, int64_t depth, const L
   multiply_columns(rows, panels * kPanel, depth, a, b, c, c_stride, {accumulate, nullptr, 0, 0});
 }
 
-/* One tile of a left operand whose COUNT rows are adjacent, as Left says. */
-template <int COUNT, typename T>
-static inline void pack_adjacent(int64_t depth, const T* from, int64_t k_stride, T* to) {
-  for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * kRows, from + k * k_stride, COUNT * sizeof(T));
-}
-
-/* Packs rows x depth of a strided left operand as Left says, for any strides. */
+/* Copies rows x depth of any strides to rows `stride` apart along which k is adjacent. */
 template <typename T>
-static void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to) {
-  const int64_t tiles = ceildiv(rows, kRows);
-  for (int64_t t = 0; t < tiles; ++t, to += kRows * depth) {
-    const int64_t row = part_begin(rows, tiles, t);
-    const int64_t count = part_begin(rows, tiles, t + 1) - row;
-    const T* from = a + row * row_stride;
-    if (row_stride == 1 && count == kRows) {
-      pack_adjacent<kRows>(depth, from, k_stride, to);
-    } else if (row_stride == 1 && count == kRows - 1) {
-      pack_adjacent<kRows - 1>(depth, from, k_stride, to);
-    } else if (row_stride == 1) {
-      for (int64_t k = 0; k < depth; ++k) {
-        for (int64_t i = 0; i < count; ++i) to[k * kRows + i] = from[k * k_stride + i];
-      }
-    } else {
-      for (int64_t i = 0; i < count; ++i) {
-        for (int64_t k = 0; k < depth; ++k) to[k * kRows + i] = from[i * row_stride + k * k_stride];
-      }
-    }
-  }
-}
+void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to, int64_t stride);
 
 /* Packs depth x columns (at most 32) into one panel [depth][32], zero padded. T is float or double. */
 template <typename T>

@@ -73,10 +73,10 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
   for (int64_t part = 0; part < parts_of_k; ++part) {
     const int64_t k0 = gemm::part_begin(plan.k, parts_of_k, part);
     const int64_t depth = gemm::part_begin(plan.k, parts_of_k, part + 1) - k0;
-    gemm::Left<T> left = {a + k0 * plan.a_k, plan.a_row, false};
+    gemm::Left<T> left = {a + k0 * plan.a_k, plan.a_row};
     if (plan.pack_left) {
-      gemm::pack_left(rows, depth, left.data, plan.a_row, plan.a_k, left_scratch);
-      left = {left_scratch, 0, true};
+      gemm::pack_left(rows, depth, left.data, plan.a_row, plan.a_k, left_scratch, depth);
+      left = {left_scratch, depth};
     }
     if (straight > 0) {
       const Finish* finish = k0 + depth == plan.k ? destination.finish : nullptr;

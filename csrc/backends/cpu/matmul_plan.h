@@ -98,7 +98,7 @@ static inline MatmulScratch matmul_scratch(const MatmulPlan& plan) {
   const bool packs = plan.panels_from == Panels::kLocal || plan.panels_from == Panels::kDirect;
   const int64_t sum_panels = plan.in_place() ? minimum_of(1, plan.n % gemm::kPanel) : plan.group_panels();
   MatmulScratch scratch;
-  scratch.right = plan.pack_left ? lines(ceildiv(rows, gemm::kRows) * gemm::kRows * depth) : 0;
+  scratch.right = plan.pack_left ? lines(rows * depth) : 0;
   scratch.sums = scratch.right + (packs ? lines(depth * gemm::kPanel) : 0);
   scratch.epilogue = scratch.sums + lines(rows * sum_panels * gemm::kPanel);
   scratch.end = scratch.epilogue;

@@ -155,7 +155,7 @@ void multiply_points(const Winograd& plan, int64_t tiles, int64_t panel, int64_t
       const int64_t k0 = gemm::part_begin(plan.channels, parts, part);
       const int64_t depth = gemm::part_begin(plan.channels, parts, part + 1) - k0;
       const int64_t ahead = part + 1 < parts ? depth * gemm::kPanel : plan.panels * panel_elements - k0 * gemm::kPanel;
-      gemm::multiply_columns<float>(tiles, columns, depth, {left + k0, plan.depth, false},
+      gemm::multiply_columns<float>(tiles, columns, depth, {left + k0, plan.depth},
                                     {right + k0 * gemm::kPanel, gemm::kPanel, panel_elements, ahead},
                                     products + point * plan.product_stride, gemm::kPanel, {k0 > 0, nullptr, 0, 0});
     }
