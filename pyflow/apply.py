@@ -147,9 +147,9 @@ def _check_sizes(result: TensorType) -> None:
     if len(result.dims) > MOST_AXES:
         raise InvalidArgumentError(f"the result would have {len(result.dims)} axes; expected at most {MOST_AXES}")
     known = [size for size in result.dims if isinstance(size, int)]
-    if any(size < 0 for size in known):
+    if known and min(known) < 0:
         raise InvalidArgumentError(f"the result would be {result}: a size is negative")
-    if any(size >= 2**63 for size in known) or math.prod(known) * result.dtype.itemsize >= 2**63:
+    if known and (max(known) >= 2**63 or math.prod(known) * result.dtype.itemsize >= 2**63):
         raise InvalidArgumentError(f"the result would be {result}: more bytes than 63 bits can count")
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 
 class PyflowError(Exception):
@@ -68,8 +68,7 @@ class GraphGrowthWarning(UserWarning):
     """A loop keeps adding nodes to a graph that is being run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a node comes from: the user's line and the node's name."""
 
     file: str

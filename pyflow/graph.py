@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -134,7 +134,7 @@ class Node(Unique):
         self.origin = origin
         self.position = position
         self._late: tuple[str, ...] | None = None
-        self.outputs = tuple(Value(self, i) for i in range(len(types)))
+        self.outputs = (Value(self, 0),) if len(types) == 1 else tuple([Value(self, i) for i in range(len(types))])
 
     @property
     def defines(self) -> tuple[str, ...]:
@@ -145,11 +145,9 @@ class Node(Unique):
     def late(self) -> tuple[str, ...]:
         """The late symbols that its types and attributes mention and that another node defines."""
         if self._late is None:
-            found = dict.fromkeys(name for type in self.types for size in type.dims for name in dims.late_names(size))
-            for attr in self.attrs.values():
-                found.update(dict.fromkeys(_late_in(attr)))
             own = self.defines
-            self._late = tuple(name for name in found if name not in own)
+            found = _late_in((*[type.dims for type in self.types], *self.attrs.values()))
+            self._late = tuple(dict.fromkeys(name for name in found if name not in own))
         return self._late
 
     def run(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> None:
@@ -160,14 +158,15 @@ class Node(Unique):
         return f"<pf.Node {self.name or '?'} = {self.op.name}({', '.join(v.name for v in self.inputs)})>"
 
 
-def _late_in(attr: Any) -> Iterator[str]:
+def _late_in(attr: Any) -> Iterable[str]:
+    kind = type(attr)
+    if kind is int or kind is str or attr is None:
+        return ()
     if isinstance(attr, Dim):
-        yield from dims.late_names(attr)
-    elif isinstance(attr, tuple):
-        for entry in attr:
-            yield from _late_in(entry)
-    elif hasattr(attr, "late_names"):
-        yield from attr.late_names()
+        return dims.late_names(attr)
+    if isinstance(attr, tuple):
+        return [name for entry in attr if type(entry) is not int for name in _late_in(entry)]
+    return attr.late_names() if hasattr(attr, "late_names") else ()
 
 
 class Builder(Protocol):

@@ -461,13 +461,16 @@ def _function(op: OpDef) -> Callable[..., Any]:
     return function
 
 
+_ONLY_INTS = frozenset({int})
+
+
 def attr_key(value: Any) -> Any:
     """A hashable stand-in for an attribute value; floats by their bits."""
     kind = type(value)
     if kind is int or kind is str or value is None:
         return value
     if kind is tuple:
-        return tuple([attr_key(entry) for entry in value])
+        return value if _ONLY_INTS.issuperset(map(type, value)) else tuple([attr_key(entry) for entry in value])
     if isinstance(value, float):
         return ("f", struct.pack("<d", value))
     if isinstance(value, bool):

@@ -86,15 +86,13 @@ class Table:
         self.unite(made.node, self.origins.get(outside.node, ()))
         return made
 
-    def unite(self, node: Node, origins: Iterable[Origin]) -> None:
-        have = self.origins.get(node)
-        if have is None:
-            self.origins[node] = tuple(dict.fromkeys(origins))
-            return
+    def unite(self, node: Node, origins: tuple[Origin, ...]) -> None:
+        """``node`` comes from there too; ``origins`` are without repeats."""
+        have = self.origins.setdefault(node, origins)
         if have is origins:
             return
         new = tuple([origin for origin in origins if origin not in have])
-        if new or node not in self.origins:
+        if new:
             self.origins[node] = have + new
 
 
@@ -159,6 +157,8 @@ class Lasting:
 
     def __contains__(self, value: Value) -> bool:
         known = self._known
+        if value.node in known:
+            return known[value.node]
         for node in topological([value.node], known):
             if node.op.name == "input":
                 label = node.attrs["label"]

@@ -15,7 +15,7 @@ import numpy as np
 from pyflow import knobs
 from pyflow.errors import InternalError, message
 from pyflow.graph import Node, Value, building, current_builder
-from pyflow.opdef import OPS, Constant, TensorType
+from pyflow.opdef import OPS, Constant, OpDef, TensorType
 from pyflow.region import Region, Table, needed_by
 
 Replacement: TypeAlias = Value | tuple[Value, ...] | None
@@ -30,12 +30,16 @@ class Rule:
     """``apply`` gives what stands for the node's outputs, or None where the rule does not apply."""
 
     name: str
-    ops: tuple[str, ...]
-    """The ops whose nodes it is offered; empty: all."""
+    ops: tuple[str, ...] | Callable[[OpDef], object]
+    """The ops whose nodes it is offered, by name or by what their rows say; empty: all."""
     apply: Callable[[Node], Replacement]
     exact: bool = True
     """Same bits; a rule that may round otherwise is left out where numerics is strict."""
     why: str = ""
+
+    def suits(self, op: OpDef) -> bool:
+        """Is it offered nodes of ``op``?"""
+        return bool(self.ops(op)) if callable(self.ops) else not self.ops or op.name in self.ops
 
 
 def also_from(nodes: Iterable[Node]) -> None:
@@ -87,7 +91,7 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     if not changed:
         return node
     table.current = table.origins.get(node, ())
-    same = all([new.type == old.type and _same(new.content, old.content) for new, old in changed])
+    same = all([_same(new.type, old.type) and _same(new.content, old.content) for new, old in changed])
     if same:
         return table.add(node.op, inputs, node.attrs, node.types, node.contents)
     types = node.op.types_of(inputs, node.attrs)
@@ -205,9 +209,8 @@ class _Walk:
     def __init__(self, region: Region, rules: Sequence[Rule]) -> None:
         self.table = region.table
         self.definers = dict(region.definers)
-        self.general = tuple(rule for rule in rules if not rule.ops)
         self.rules = rules
-        self.by_op: dict[str, tuple[Rule, ...]] = {}
+        self.by_op: dict[OpDef, tuple[Rule, ...]] = {}
         self.done: dict[Node, tuple[Value, ...]] = {}
         self.replaced: dict[Node, tuple[Rule, tuple[Value, ...]]] = {}
         self.depth = 0
@@ -270,14 +273,14 @@ class _Walk:
 
     def _offer(self, node: Node) -> None:
         """Offers ``node``, whose inputs are settled, to the rules: fills ``done``, or ``replaced`` if one fires."""
-        name = node.op.name
-        rules = self.by_op.get(name)
+        rules = self.by_op.get(node.op)
         if rules is None:
-            rules = self.by_op[name] = tuple(rule for rule in self.rules if not rule.ops or name in rule.ops)
+            rules = self.by_op[node.op] = tuple(rule for rule in self.rules if rule.suits(node.op))
         if self.left == 0 or node.op.effect:
             rules = ()
+        origins = self.table.origins.get(node, ())
         for rule in rules:
-            self.table.current = self.table.origins.get(node, ())
+            self.table.current = origins
             made = rule.apply(node)
             if made is None:
                 continue

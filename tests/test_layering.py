@@ -31,6 +31,7 @@ PASSES = GRAPH | {
     "views",
 }
 MAY_IMPORT: dict[str, set[str]] = {
+    "collecting": set(),
     "errors": set(),
     "dims": set(),
     "dtypes": {"errors"},
@@ -57,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "target": GRAPH | {"interpret", "plan"},
     "passes": PASSES | {"algebra"},
     "container": DECLARE,
-    "runtime": PASSES | {"_core", "container", "entries", "passes"},
+    "runtime": PASSES | {"_core", "collecting", "container", "entries", "passes"},
     "flow": GRAPH | {"gradients", "ops", "region", "rewrite"},
     "eager": GRAPH | {"flow", "gradients", "ops", "runtime"},
     "nn": DECLARE | {"container", "eager", "graph", "optim", "pyflow"},
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": DECLARE,
     "train": DECLARE | {"container", "ops"},
     "demo": {"pyflow"},
-    "onnx": PASSES | {"pyflow", "runtime"},
+    "onnx": PASSES | {"collecting", "pyflow", "runtime"},
     "aot": PASSES | {"runtime"},
     "__main__": {"cli"},
     "cli": {"errors"},

@@ -13,6 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 
 import pyflow.onnx.rows  # noqa: F401
 from pyflow import dtypes
+from pyflow.collecting import collected_after
 from pyflow.dims import Dim
 from pyflow.errors import (
     DataLossError,
@@ -46,7 +47,8 @@ def load(model: Model, *, shapes: Shapes | None = None, folder: str | os.PathLik
 
 def load_noting(model: Model, shapes: Shapes | None, folder: str | os.PathLike | None) -> Imported:
     """As ``load``; also tells which files were read beside the model's."""
-    imported = import_model(model, shapes, folder)
+    with collected_after():
+        imported = import_model(model, shapes, folder)
     if imported.problems:
         kind = InvalidArgumentError if all(each.supported for each in imported.problems) else UnimplementedError
         shown = "\n".join(f"    {problem}" for problem in imported.problems[:50])

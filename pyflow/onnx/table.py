@@ -19,6 +19,8 @@ Row = Callable[..., Any]
 KNOWN = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
 """By domain: the newest version that the rows were written for. An op that changed later is not guessed at."""
 
+defs.has("Identity")  # The first look-up registers all of the standard's schemas: part of the import, not of a load.
+
 _rows: dict[tuple[str, str], dict[int, Row]] = {}
 _older: set[tuple[str, int]] = set()
 
@@ -69,17 +71,16 @@ def _direct(op: OpDef) -> Row:
     return lambda node, *inputs: function(*inputs)
 
 
-@lru_cache(maxsize=1)
-def _direct_rows() -> dict[str, Row]:
-    """Ops of one output and no attributes, here and in the standard: the names alone say what they become."""
-    result = {}
+@cache
+def _direct_row(op_type: str) -> Row | None:
+    """Of an op of one output and no attributes, here and in the standard: the name alone says what it becomes."""
     for op in OPS.values():
-        if op.onnx and not op.attrs and not op.multiple and defs.has(op.onnx):
-            schema = defs.get_schema(op.onnx)
+        if op.onnx == op_type and not op.attrs and not op.multiple and defs.has(op_type):
+            schema = defs.get_schema(op_type)
             fixed = schema.min_input == schema.max_input == len(op.inputs)
             if fixed and not any(entry.variadic for entry in op.inputs) and not schema.attributes:
-                result[op.onnx] = _direct(op)
-    return result
+                return _direct(op)
+    return None
 
 
 def find(domain: str, op_type: str, version: int) -> Row | None:
@@ -91,7 +92,7 @@ def find(domain: str, op_type: str, version: int) -> Row | None:
         at = bisect_right(sinces, version)
         if at:
             return rows[sinces[at - 1]]
-    return _direct_rows().get(op_type) if domain == "" else None
+    return _direct_row(op_type) if domain == "" else None
 
 
 def reads_older(op_type: str, since: int) -> bool:

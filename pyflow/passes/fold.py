@@ -11,6 +11,7 @@ from pyflow import dims, dtypes
 from pyflow.dims import Dim, Size
 from pyflow.errors import InternalError, PyflowError
 from pyflow.graph import Node, Value
+from pyflow.opdef import OpDef
 from pyflow.ops.common import constant_held
 from pyflow.region import Region
 from pyflow.rewrite import Rule, constant_of, rewrite
@@ -33,9 +34,7 @@ def _folder(target: Target, allowance: int) -> Callable[[Node], tuple[Value, ...
 
     def apply(node: Node) -> tuple[Value, ...] | None:
         nonlocal left
-        if node.op.ref is None or node.op.effect or node.op.name == "constant":
-            return None
-        if not all(constant_held(value) is not None for value in node.inputs):
+        if any([constant_held(value) is None for value in node.inputs]):
             return None
         if any(map(_has_unknown_size, node.attrs.values())):
             return None
@@ -62,6 +61,10 @@ def _folder(target: Target, allowance: int) -> Callable[[Node], tuple[Value, ...
         return tuple(constant_of(_own(result)) for result in results)
 
     return apply
+
+
+def _may_fold(op: OpDef) -> bool:
+    return op.ref is not None and not op.effect and op.name != "constant"
 
 
 def _own(array: np.ndarray) -> np.ndarray:
@@ -100,5 +103,7 @@ def fold(region: Region, target: Target) -> Region:
     allowance = GROWTH * _bytes_of(node for node in region.nodes() if node.op.name == "constant")
     left = _left_to_packing(region)
     folder = _folder(target, allowance)
-    rule = Rule("fold", (), lambda node: None if node in left else folder(node), why="its operands are constants")
+    rule = Rule(
+        "fold", _may_fold, lambda node: None if node in left else folder(node), why="its operands are constants"
+    )
     return rewrite(region, (rule,), target.numerics)

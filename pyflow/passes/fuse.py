@@ -327,5 +327,5 @@ class _Fuser:
         types = tuple(value.type for value in results)
         contents = tuple(value.content for value in results)
         node = self.table.add(OPS["fused"], inputs, {"body": body}, types, contents)
-        self.table.unite(node, origins)
+        self.table.unite(node, tuple(origins))
         made.update(zip(results, node.outputs, strict=True))

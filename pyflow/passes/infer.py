@@ -9,7 +9,7 @@ import numpy as np
 
 from pyflow import dtypes
 from pyflow.graph import Node, Value
-from pyflow.opdef import call
+from pyflow.opdef import OpDef, call
 from pyflow.region import Region
 from pyflow.rewrite import Rule, constant_of, rewrite
 from pyflow.target import Target
@@ -18,8 +18,12 @@ SETTLED = frozenset({"constant", "sizes", "input"})
 """Where known values come from; these stay."""
 
 
+def _may_be_known(op: OpDef) -> bool:
+    return op.content is not None and op.name not in SETTLED and not op.effect
+
+
 def _known_content(node: Node) -> Value | None:
-    if len(node.outputs) != 1 or node.contents[0] is None or node.op.name in SETTLED or node.op.effect:
+    if len(node.outputs) != 1 or node.contents[0] is None:
         return None
     value, content = node.outputs[0], node.contents[0]
     scalar = not isinstance(content, tuple)
@@ -43,7 +47,7 @@ def _known_sizes(node: Node) -> Value | None:
 
 INFER_RULES: tuple[Rule, ...] = (
     Rule("known_sizes", ("sizes",), _known_sizes, why="sizes that are all numbers are a constant"),
-    Rule("known_content", (), _known_content, why="the value is known while the graph is built"),
+    Rule("known_content", _may_be_known, _known_content, why="the value is known while the graph is built"),
 )
 
 

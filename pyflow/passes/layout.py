@@ -76,19 +76,20 @@ class _Layout:
         return permuted(made.outputs[0], result[1])
 
     def sink_elementwise(self, node: Node) -> Value | None:
-        if not node.op.scalar or node.types[0].ndim != 4 or not any(map(_is_sunk, node.inputs)):
+        if node.types[0].ndim != 4 or not any(map(_is_sunk, node.inputs)):
             return None
         inputs = tuple(self.below(value) for value in node.inputs)
         return permuted(self.table.make(node.op, inputs, node.attrs).outputs[0], SUNK)
 
     def below(self, value: Value) -> Value:
         """``value`` with channels last, as it broadcasts to four axes."""
-        if value.ndim == 0 or all(size == 1 for size in value.dims):
-            return value if value.ndim < 4 else permuted(value, TO_LAST["NCHW"])
-        if value.ndim < 4:
-            shape: tuple[Size, ...] = (*(1,) * (4 - value.ndim), *value.dims)
-            value = shown("reshape", value, shape=shape)
-        return permuted(value, TO_LAST["NCHW"])
+        shape: tuple[Size, ...] = (*(1,) * (4 - value.ndim), *value.dims)
+        wide = sum(size != 1 for size in shape)
+        if value.ndim < 4 and wide == 0:
+            return value
+        if value.ndim < 4 and wide == 1:
+            return shown("reshape", value, shape=tuple(shape[axis] for axis in TO_LAST["NCHW"]))
+        return permuted(value if value.ndim == 4 else shown("reshape", value, shape=shape), TO_LAST["NCHW"])
 
     def sink_join(self, node: Node) -> Value | None:
         if len(node.types[0].dims) != 4 or not all(map(_is_sunk, node.inputs)):
@@ -175,7 +176,12 @@ def layout(region: Region, target: Target) -> Region:
         region,
         (
             Rule("channels_last", tuple(FORMATS), rules.channels_last, why="the kernels run along channels"),
-            Rule("sink_elementwise", (), rules.sink_elementwise, why="a transpose meets the next one below"),
+            Rule(
+                "sink_elementwise",
+                lambda op: op.scalar,
+                rules.sink_elementwise,
+                why="a transpose meets the next one below",
+            ),
             Rule("sink_join", ("concat",), rules.sink_join, why="a transpose meets the next one below"),
             Rule("sink_pad", ("pad",), rules.sink_pad, why="a transpose meets the next one below"),
             Rule("pack_matmul", ("matmul",), rules.pack_matmul, why="packed once, read many times"),

@@ -14,7 +14,7 @@ from pyflow.dtypes import DType, compute_dtype, converted
 from pyflow.errors import Origin, UnimplementedError
 from pyflow.graph import Node, Value, building, current_builder
 from pyflow.interpret import widens
-from pyflow.opdef import call
+from pyflow.opdef import OpDef, call
 from pyflow.ops.common import constant_array
 from pyflow.ops.sizes import with_checks
 from pyflow.region import Region, Table
@@ -30,10 +30,13 @@ FOLDED = 1024
 
 
 def needs_kernel(node: Node) -> bool:
-    op = node.op
+    return _may_need_kernel(node.op) and (node.op.view is None or not _is_window(node))
+
+
+def _may_need_kernel(op: OpDef) -> bool:
     if op.name in NO_STEP or op.parts is not None or (op.flow is not None and op.flow.kernel):
         return False
-    return op.view is None or (op.expand is not None and not _is_window(node))
+    return op.view is None or op.expand is not None
 
 
 def _is_window(node: Node) -> bool:
@@ -49,8 +52,15 @@ def place(region: Region, target: Target) -> Region:
     Raises UnimplementedError listing every node that has neither a kernel on the target nor an ``expand``.
     """
     rules = (
-        Rule("widen", (), _widener(target), why="no kernel takes its narrow dtype, one takes the wider one"),
-        Rule("expand", (), _expander(target), why="no kernel takes it whole"),
+        Rule(
+            "widen", _may_need_kernel, _widener(target), why="no kernel takes its narrow dtype, one takes the wider one"
+        ),
+        Rule(
+            "expand",
+            lambda op: op.expand is not None and _may_need_kernel(op),
+            _expander(target),
+            why="no kernel takes it whole",
+        ),
     )
     expanded = rewrite(region, rules, target.numerics)
     _refuse_unplaced(expanded, target)
@@ -99,7 +109,8 @@ def _widened(value: Value) -> Value:
 
 def _expander(target: Target) -> Callable[[Node], tuple[Value, ...] | None]:
     def apply(node: Node) -> tuple[Value, ...] | None:
-        if node.op.expand is None or not needs_kernel(node) or target.place(node) is not None:
+        assert node.op.expand is not None
+        if not needs_kernel(node) or target.place(node) is not None:
             return None
         also_from([node])
         made = node.op.expand(*with_checks(node), **node.attrs)

@@ -251,20 +251,25 @@ def _reduce_nothing(node: Node) -> Value | None:
 
 def _join_of_one(node: Node) -> Value | None:
     """What is laid side by side with nothing but empty pieces is the value."""
-    if node.op.parts is None or len(node.inputs) != 1 or node.inputs[0].type != node.types[0]:
+    if len(node.inputs) != 1 or node.inputs[0].type != node.types[0]:
         return None
     return node.inputs[0]
 
 
 SIMPLIFY_RULES: tuple[Rule, ...] = (
-    Rule("identity_element", (), _identity_element, why="Facts.identity: x + 0, x * 1"),
-    Rule("absorbing_element", (), _absorbing_element, why="Facts.absorbing: x * 0 of integers"),
-    Rule("involution", (), _undone, why="Facts.involution: -(-x)"),
-    Rule("idempotent", (), _repeated, why="Facts.idempotent: abs(abs(x)), maximum(x, x)"),
+    Rule("identity_element", lambda op: op.facts.identity, _identity_element, why="Facts.identity: x + 0, x * 1"),
     Rule(
-        "commutative", (), _ordered, why="Facts.commutative: one order of operands, constants last, so that equals meet"
+        "absorbing_element", lambda op: op.facts.absorbing, _absorbing_element, why="Facts.absorbing: x * 0 of integers"
     ),
-    Rule("window", (), _window, why="a chain of windows is one window, or none"),
+    Rule("involution", lambda op: op.facts.involution, _undone, why="Facts.involution: -(-x)"),
+    Rule("idempotent", lambda op: op.facts.idempotent, _repeated, why="Facts.idempotent: abs(abs(x)), maximum(x, x)"),
+    Rule(
+        "commutative",
+        lambda op: op.facts.commutative,
+        _ordered,
+        why="Facts.commutative: one order of operands, constants last, so that equals meet",
+    ),
+    Rule("window", lambda op: op.view is not None, _window, why="a chain of windows is one window, or none"),
     Rule("cast", ("cast",), _cast, why="to the same dtype, or through a wider one"),
     Rule(
         "kept_wide",
@@ -277,7 +282,7 @@ SIMPLIFY_RULES: tuple[Rule, ...] = (
     Rule("gathered_one", ("gather",), _gathered_one, why="one known place is a window"),
     Rule("sum_to", ("sum_to",), _sum_to, why="nothing was broadcast"),
     Rule("reduce_nothing", ("sum", "mean", "max", "min", "prod"), _reduce_nothing, why="over no axis"),
-    Rule("join_of_one", (), _join_of_one, why="a join of one value is the value"),
+    Rule("join_of_one", lambda op: op.parts is not None, _join_of_one, why="a join of one value is the value"),
 )
 
 

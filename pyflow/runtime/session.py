@@ -15,6 +15,7 @@ import numpy as np
 
 from pyflow import _core, dims
 from pyflow import graph as graphs
+from pyflow.collecting import collected_after
 from pyflow.errors import FailedPreconditionError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.knobs import DEBUG, THREADS
@@ -149,7 +150,10 @@ class Session(Unique):
             if found is not None:
                 self._cache.move_to_end(key)
                 return found
-            made = restore_by_name(self.graph, fetches, feed_keys, self._binding) or self._resolved(fetches, feed_keys)
+            made = restore_by_name(self.graph, fetches, feed_keys, self._binding)
+            if made is None:
+                with collected_after():
+                    made = self._resolved(fetches, feed_keys)
             made.keys = (fetches, tuple(feed_keys))
             if made.kept_in:
                 self.stats.cache_hits += 1

@@ -68,31 +68,43 @@ def _computed(plan: Plan, prepare: Prepare, threads: Any, fail: Any) -> dict[int
         need = sum(room(held.nbytes) for held in arrays.values() if isinstance(held, StoredConstant))
         if staging is None or need > len(staging):
             staging = block(need)
-        _compute(plan, prepare.body, steps, _read(arrays, staging), results, threads, fail)
+        _compute(plan, steps, _read(arrays, staging), results, threads, fail)
     return results
 
 
 def _compute(
     plan: Plan,
-    body: int,
     steps: tuple[Step, ...],
     arrays: dict[int, np.ndarray],
     results: dict[int, np.ndarray],
     threads: Any,
     fail: Any,
 ) -> None:
-    """Runs steps of a body; what they write of ``results`` is written there."""
-    buffers = list(plan.buffers)
-    ports = []
-    written = dict.fromkeys(view.buffer for step in steps for view in step.outputs if view.buffer in results)
-    for index in written:
-        buffers[index] = replace(buffers[index], kind=Kind.OUTPUT)
-        ports.append(Port(f"prepared:{index}", View(index, buffers[index].dtype, (buffers[index].elements,), (1,))))
-    bodies = tuple(steps if index == body else () for index in range(len(plan.bodies)))
-    entry = Entry("prepare", (), tuple(ports), (), (), (), (), (), body, len(steps) - 1)
-    alone = _with(plan, buffers, arrays, bodies, [entry])
+    """Runs steps of a body, by a plan of nothing else; what they write of ``results`` is written there."""
+    touched = dict.fromkeys(view.buffer for step in steps for view in (*step.inputs, *step.outputs))
+    place = {buffer: at for at, buffer in enumerate(touched)}
+    slots: dict[int, int] = {}
+    buffers, ports = [], []
+    for index, at in place.items():
+        buffer = plan.buffers[index]
+        if index in results:
+            buffer = replace(buffer, kind=Kind.OUTPUT)
+            ports.append(Port(f"prepared:{index}", View(at, buffer.dtype, (buffer.elements,), (1,))))
+        elif buffer.slot >= 0:
+            buffer = replace(buffer, slot=slots.setdefault(buffer.slot, len(slots)))
+        buffers.append(buffer)
+    here = tuple(
+        replace(step, inputs=_moved(step.inputs, place), outputs=_moved(step.outputs, place)) for step in steps
+    )
+    entry = Entry("prepare", (), tuple(ports), (), (), (), (), (), 0, len(steps) - 1)
+    constants = tuple(arrays[index] for index in place if index in arrays)
+    alone = Plan(tuple(buffers), (here,), (entry,), len(slots), plan.numerics, constants)
     call = _core.Callable(model_of(alone), 0, State().native, threads, None, fail)
-    call.run((), out=[results[index] for index in written])
+    call.run((), out=[results[index] for index in place if index in results])
+
+
+def _moved(views: tuple[View, ...], place: dict[int, int]) -> tuple[View, ...]:
+    return tuple(View(place[view.buffer], view.dtype, view.dims, view.strides, view.offset) for view in views)
 
 
 def _portions(plan: Plan, body: int) -> Iterator[tuple[Step, ...]]:

@@ -71,7 +71,8 @@ def settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
 
 @onnx_op("Conv")
 def conv(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
-    return pf.conv(x, w, bias, **settled_conv(node, x, w))
+    function = pf.conv2d if x.ndim == 4 and x.dtype.is_floating else pf.conv
+    return function(x, w, bias, **settled_conv(node, x, w))
 
 
 @onnx_op("DeformConv")

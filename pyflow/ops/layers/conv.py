@@ -178,13 +178,12 @@ def conv2d(
     Raises InvalidArgumentError for ranks, channels or groups that do not fit, and a kernel larger than its input.
     """
     geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups, data_format=data_format)
-    if bias is None:
-        result: Value = _conv2d(x, w, **geometry, name=name)
-        return result
-    if ndim_of(bias) != 1:
+    if bias is not None and ndim_of(bias) != 1:
         raise InvalidArgumentError(message("conv2d", f"expected a bias of 1 axis, got {ndim_of(bias)}", user_origin()))
-    channels = reshape(bias, (-1, 1, 1)) if data_format == "NCHW" else bias
-    result = call("add", _conv2d(x, w, **geometry, name=name), channels)
+    y: Value = _conv2d(x, w, **geometry, name=name)
+    if bias is None:
+        return y
+    result: Value = call("add", y, reshape(bias, (-1, 1, 1)) if data_format == "NCHW" else bias)
     return result
 
 
