@@ -21,7 +21,7 @@ from pyflow.dtypes import DType
 from pyflow.errors import InvalidArgumentError, message
 
 MAGIC = b"PYFLPLAN"
-VERSION = 2
+VERSION = 3
 
 
 class Kind(IntEnum):

@@ -298,6 +298,11 @@ Plan parse_plan(std::span<const uint8_t> bytes) {
                      "; use a newer pyflow or compile the plan with this one"));
   }
   if (version == 0) throw Error(PF_DATA_LOSS, "the plan's bytes are damaged: format version 0 never was");
+  if (version < kOldestPlanVersion) {
+    throw Error(PF_FAILED_PRECONDITION,
+                text("the plan has format version ", version, "; this pyflow reads versions from ", kOldestPlanVersion,
+                     " on, as weights are packed in another way since; save the plan again with this pyflow"));
+  }
   const auto content = bytes.subspan(kHead);
   if (crc32(content) != crc) {
     throw Error(PF_DATA_LOSS, text("the plan's bytes are damaged: their checksum is not the one that was written (",

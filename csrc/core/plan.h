@@ -13,7 +13,8 @@
 
 namespace pf {
 
-inline constexpr uint32_t kPlanVersion = 2;
+inline constexpr uint32_t kPlanVersion = 3;
+inline constexpr uint32_t kOldestPlanVersion = 3;  // that is read
 inline constexpr uint32_t kMaxBodyDepth = 64;
 
 enum class Kind : uint8_t { Input, Output, Constant, Variable, Prepared, Temporary };

@@ -24,15 +24,16 @@ from hand_plans import (
 )
 
 from pyflow import _core, errors
-from pyflow.plan import Buffer, Kind, Plan, Step
+from pyflow.plan import VERSION, Buffer, Kind, Plan, Step
 
 
 def test_bytes_that_are_no_plan() -> None:
     data = add_plan().to_bytes()
     with pytest.raises(errors.DataLossError, match="no plan"):
         _core.Model(b"hello", [])
-    with pytest.raises(errors.FailedPreconditionError, match="format version 9; this pyflow reads up to version 2"):
-        _core.Model(data[:8] + struct.pack("<I", 9) + data[12:], [])
+    for version, reads in ((9, f"reads up to version {VERSION}"), (2, "reads versions from 3 on.*save the plan again")):
+        with pytest.raises(errors.FailedPreconditionError, match=f"format version {version}; this pyflow {reads}"):
+            _core.Model(data[:8] + struct.pack("<I", version) + data[12:], [])
     with pytest.raises(errors.DataLossError, match="checksum"):
         _core.Model(data[:-1] + bytes([data[-1] ^ 1]), [])
     with pytest.raises(errors.InvalidArgumentError, match="0 constants; got 1"):

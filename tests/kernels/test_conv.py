@@ -8,6 +8,7 @@ import pytest
 from products import ISAS, bias_relu, bias_residual_to_float64, hollow, layouts, real, same_bits, untouched, whole
 
 from pyflow import _core
+from pyflow.ops.internal.packed import PANEL
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def pack(w, groups, isa=None, threads=1):
     kernel_h, kernel_w, inputs, outputs = w.shape
     if groups > 1 and inputs == 1 and outputs == groups:
         groups = 1  # depthwise
-    panels = np.full((groups, -(-(outputs // groups) // 32), kernel_h * kernel_w * inputs, 32), np.nan, w.dtype)
+    panels = np.full((groups, -(-(outputs // groups) // PANEL), kernel_h * kernel_w * inputs, PANEL), np.nan, w.dtype)
     _core.call_kernel("conv2d_pack", [w], [panels], ints=[groups], isa=isa, threads=threads)
     return panels
 

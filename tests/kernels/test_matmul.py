@@ -18,6 +18,7 @@ from products import (
 )
 
 from pyflow import _core
+from pyflow.ops.internal.packed import PANEL
 
 SIZES = [
     (1, 1, 1),
@@ -44,7 +45,7 @@ def matmul(a, b, out, *, extras=(), programs=(), isa=None, threads=1):
 
 
 def pack(b, isa=None, threads=1):
-    shape = (*b.shape[:-2], -(-b.shape[-1] // 32), b.shape[-2], 32)
+    shape = (*b.shape[:-2], -(-b.shape[-1] // PANEL), b.shape[-2], PANEL)
     panels = np.full(shape, np.nan, b.dtype)
     _core.call_kernel("matmul_pack", [b], [panels], isa=isa, threads=threads)
     return panels
@@ -77,9 +78,9 @@ def test_pack_format(isa):
     b = real(rng, (2, 5, 67))
     for _, layout in layouts(b):
         panels = pack(layout, isa, threads=2)
-        assert panels.shape == (2, 3, 5, 32)
-        np.testing.assert_array_equal(panels.transpose(0, 2, 1, 3).reshape(2, 5, 96)[..., :67], b)
-        assert (panels[:, 2, :, 3:] == 0).all()
+        assert panels.shape == (2, 5, 5, PANEL)
+        np.testing.assert_array_equal(panels.transpose(0, 2, 1, 3).reshape(2, 5, 5 * PANEL)[..., :67], b)
+        assert (panels[:, 4, :, 3:] == 0).all()
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -160,7 +161,7 @@ def test_rows_lie_along_an_outer_axis(isa):
             np.ascontiguousarray(stored), np.broadcast_to(b, (batch, k, n)), np.empty((batch, length, n), "f")
         )
         expected = ((sums + bias).transpose(1, 0, 2) + residual).astype("float64")
-        panels = np.broadcast_to(pack(b, isa), (length, -(-n // 32), k, 32))
+        panels = np.broadcast_to(pack(b, isa), (length, -(-n // PANEL), k, PANEL))
         extras = [np.broadcast_to(bias, expected.shape), residual]
         for threads in (1, 3):
             out = np.empty(expected.shape, "float64")
@@ -200,7 +201,7 @@ def test_epilogue_with_residual_and_another_dtype(isa):
         sums = matmul(a, np.broadcast_to(b, (2, k, n)), np.empty((2, m, n), "float32"), isa=isa)
         residual = real(rng, (2, m, n))
         expected = ((sums + bias) + residual).astype("float64")
-        panels = np.broadcast_to(pack(b, isa), (2, -(-n // 32), k, 32))
+        panels = np.broadcast_to(pack(b, isa), (2, -(-n // PANEL), k, PANEL))
         for _, layout in layouts(residual):
             extras = [np.broadcast_to(bias, sums.shape), layout]
             for threads in (1, 2):

@@ -8,6 +8,7 @@ import pytest
 from products import ISAS, bias_relu, bias_residual_to_float64, hollow, layouts, real, same_bits, untouched, whole
 
 from pyflow import _core
+from pyflow.ops.internal.packed import PANEL
 from pyflow.ops.internal.winograd import transforms
 
 TILES = (2, 4)
@@ -81,7 +82,7 @@ def call(inputs, case, tile, *, dtype="float32", programs=(), isa=None, threads=
 
 
 def pack(w, tile, isa=None, threads=1):
-    panels = np.full(((tile + 2) ** 2, -(-w.shape[3] // 32), w.shape[2], 32), np.nan, "float32")
+    panels = np.full(((tile + 2) ** 2, -(-w.shape[3] // PANEL), w.shape[2], PANEL), np.nan, "float32")
     _core.call_kernel("winograd_pack", [w], [panels], ints=[tile], isa=isa, threads=threads)
     return panels
 

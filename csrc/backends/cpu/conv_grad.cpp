@@ -97,7 +97,7 @@ struct FilterGrad {
 
   bool depthwise() const { return channels == 1 && columns == 1 && groups > 1; }
   int64_t taps() const { return vertical.taps * horizontal.taps; }
-  int64_t group_panels() const { return ceildiv(panels, panel_groups); }
+  int64_t group_panels() const { return gemm::most_panels(panels, panel_groups); }
   int64_t block_rows() const { return ceildiv(channels, row_blocks); }
   int64_t tasks() const {
     if (channels == 0 || columns == 0) return 0;
@@ -121,7 +121,7 @@ void filter_grad_init(const pf_call* call, FilterGrad* grad) {
   grad->columns = dy.dims[3] / attrs.groups;
   grad->panels = ceildiv(grad->columns, gemm::kPanel);
   grad->row_blocks = maximum_of(1, ceildiv(grad->channels, gemm::kBlockRows));
-  const int64_t group = grad->groups * grad->taps() * grad->row_blocks >= 8 ? gemm::kBlockPanels : 2;
+  const int64_t group = grad->groups * grad->taps() * grad->row_blocks >= 8 ? gemm::kBlockPanels : 4;
   grad->panel_groups = maximum_of(1, ceildiv(grad->panels, group));
   grad->element = static_cast<size_t>(element_size(x.dtype));
 }
@@ -152,7 +152,7 @@ pf_code filter_grad_partition(const pf_call* call, pf_partition* partition, pf_e
   return PF_OK;
 }
 
-/* One image's pixels of one panel of dy, into [groups][panels][pixels][32]. */
+/* One image's pixels of one panel of dy, into [groups][panels][pixels][16]. */
 template <typename T>
 void pack_gradient(const FilterGrad& grad, const pf_view& dy, int64_t task, T* panels) {
   const int64_t image = task % grad.images;
@@ -222,8 +222,8 @@ void filter_grad_block(const FilterGrad& grad, const pf_call* call, const T* pan
   const int64_t tap_x = tap % grad.horizontal.taps;
   const int64_t row = gemm::part_begin(grad.channels, grad.row_blocks, row_block);
   const int64_t rows = gemm::part_begin(grad.channels, grad.row_blocks, row_block + 1) - row;
-  const int64_t panel = gemm::part_begin(grad.panels, grad.panel_groups, panel_group);
-  const int64_t count = gemm::part_begin(grad.panels, grad.panel_groups, panel_group + 1) - panel;
+  const int64_t panel = gemm::panel_begin(grad.panels, grad.panel_groups, panel_group);
+  const int64_t count = gemm::panel_begin(grad.panels, grad.panel_groups, panel_group + 1) - panel;
   T* left = reinterpret_cast<T*>(scratch);
   T* sums = reinterpret_cast<T*>(scratch + filter_grad_left_bytes(grad));
   const int64_t panel_stride = grad.pixels * gemm::kPanel;

@@ -73,7 +73,7 @@ struct Convolution {
   Destination destination;
 
   int64_t block_pixels() const { return ceildiv(pixels, pixel_blocks); }
-  int64_t group_panels() const { return ceildiv(panels, panel_groups); }
+  int64_t group_panels() const { return gemm::most_panels(panels, panel_groups); }
   int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
 };
 
@@ -221,8 +221,8 @@ struct ConvolutionBlock {
     const int64_t group = rest / conv.panel_groups;
     pixel = gemm::part_begin(conv.pixels, conv.pixel_blocks, block);
     rows = gemm::part_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
-    const int64_t panel = gemm::part_begin(conv.panels, conv.panel_groups, panel_group);
-    panels = gemm::part_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
+    const int64_t panel = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group);
+    panels = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
     column = group * conv.columns + panel * gemm::kPanel;
     columns = minimum_of(panels * gemm::kPanel, conv.columns - panel * gemm::kPanel);
     panel_stride = conv.depth * gemm::kPanel;

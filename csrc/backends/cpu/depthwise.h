@@ -1,6 +1,6 @@
 /* Depthwise convolution: target channel i reads source channel i alone. Same order of taps, same factor of 0 outside
  * the source, so the same bits as the product of gathered windows. Weights are packed as those of one group are: panels
- * of 32 channels, [taps][32]. */
+ * of 16 channels, [taps][16]. */
 #ifndef PYFLOW_BACKENDS_CPU_DEPTHWISE_H
 #define PYFLOW_BACKENDS_CPU_DEPTHWISE_H
 

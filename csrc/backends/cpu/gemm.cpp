@@ -230,7 +230,11 @@ void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int6
     return;
   }
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t k = 0; k < depth; ++k) to[i * stride + k] = a[i * row_stride + k * k_stride];
+    if (k_stride == 1) {
+      __builtin_memcpy(to + i * stride, a + i * row_stride, static_cast<size_t>(depth) * sizeof(T));
+    } else {
+      for (int64_t k = 0; k < depth; ++k) to[i * stride + k] = a[i * row_stride + k * k_stride];
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /* The pieces that matmul and convolution share: panel packing, and the product of one block by register tiles.
  *
- * Right operands come in panels of 32 columns, [ceildiv(N,32)][K][32], zero padded: one format for every ISA. Each
+ * Right operands come in panels of 16 columns, [ceildiv(N,16)][K][16], zero padded: one format for every ISA. Each
  * element of a result is one chain over k in increasing order, acc = fma(a, b, acc) from 0. A block product may be
  * cut along k: the partial sum goes through memory in its own type, so that no blocking changes a bit. */
 #ifndef PYFLOW_BACKENDS_CPU_GEMM_H
@@ -16,26 +16,35 @@ namespace pf {
 namespace PF_ISA {
 namespace gemm {
 
-constexpr int64_t kPanel = 32;  // columns of a panel
+constexpr int64_t kPanel = 16;  // columns of a panel
 constexpr int64_t kBlockRows = 48;
-constexpr int64_t kBlockPanels = 8;
+constexpr int64_t kBlockPanels = 16;
 
-/* kRows: rows of a register tile. kDepth: the longest stretch of k between two visits to memory; where a tile is half
- * a panel wide, what it reads of a panel falls into half of the sets of a first-level cache. */
+/* kRows: rows of a register tile. kDepth: the longest stretch of k between two visits to memory. */
 #if defined(__AVX512F__)
 constexpr int kRows = 8;
 constexpr int64_t kDepth = 384;
 #elif defined(__AVX2__)
 constexpr int kRows = 6;
-constexpr int64_t kDepth = 208;
+constexpr int64_t kDepth = 256;
 #else
 constexpr int kRows = 4;
-constexpr int64_t kDepth = 208;
+constexpr int64_t kDepth = 256;
 #endif
 
 /* Where part `index` of `parts` nearly equal parts of `count` begins. */
 static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) {
   return count * index / parts;
+}
+
+/* The same for panels, which stay in pairs: a tile of the widest vectors spans two. */
+static inline int64_t panel_begin(int64_t count, int64_t parts, int64_t index) {
+  return minimum_of(count, 2 * part_begin(ceildiv(count, 2), parts, index));
+}
+
+/* At most so many panels has such a part. */
+static inline int64_t most_panels(int64_t count, int64_t parts) {
+  return minimum_of(count, 2 * ceildiv(ceildiv(count, 2), parts));
 }
 
 /* A block of rows of the left operand, along which k is adjacent. Row r begins at data + r * stride; or, if `rows` is
@@ -72,7 +81,7 @@ template <typename T>
 void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
                       int64_t c_stride, const Store& how);
 
-/* c[rows, panels * 32] = a b, or += with `accumulate`: always whole panels, c rows `c_stride` apart. */
+/* c[rows, panels * 16] = a b, or += with `accumulate`: always whole panels, c rows `c_stride` apart. */
 template <typename T>
 static inline void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
                             int64_t c_stride, bool accumulate) {
@@ -83,7 +92,7 @@ static inline void multiply(int64_t rows, int64_t panels, int64_t depth, const L
 template <typename T>
 void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to, int64_t stride);
 
-/* Packs depth x columns (at most 32) into one panel [depth][32], zero padded. T is float or double. */
+/* Packs depth x columns (at most 16) into one panel [depth][16], zero padded. T is float or double. */
 template <typename T>
 void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to);
 

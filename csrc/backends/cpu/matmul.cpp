@@ -49,8 +49,8 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
   const int64_t group = rest % plan.panel_groups;
   const int64_t row = gemm::part_begin(plan.m, plan.row_blocks, row_block);
   const int64_t rows = gemm::part_begin(plan.m, plan.row_blocks, row_block + 1) - row;
-  const int64_t panel = gemm::part_begin(plan.panels, plan.panel_groups, group);
-  const int64_t panels = gemm::part_begin(plan.panels, plan.panel_groups, group + 1) - panel;
+  const int64_t panel = gemm::panel_begin(plan.panels, plan.panel_groups, group);
+  const int64_t panels = gemm::panel_begin(plan.panels, plan.panel_groups, group + 1) - panel;
   const int64_t column = panel * gemm::kPanel;
   const Destination& destination = plan.destination;
   char* scratch = static_cast<char*>(task->thread_scratch);
@@ -117,8 +117,8 @@ void run_integers(const MatmulPlan& plan, const MatmulScratch& parts, const pf_c
   MatmulBatch batch;
   matmul_batch(plan, rest / plan.panel_groups, &batch);
   const int64_t group = rest % plan.panel_groups;
-  const int64_t panel = gemm::part_begin(plan.panels, plan.panel_groups, group);
-  const int64_t end = minimum_of(plan.n, gemm::part_begin(plan.panels, plan.panel_groups, group + 1) * gemm::kPanel);
+  const int64_t panel = gemm::panel_begin(plan.panels, plan.panel_groups, group);
+  const int64_t end = minimum_of(plan.n, gemm::panel_begin(plan.panels, plan.panel_groups, group + 1) * gemm::kPanel);
   const T* a = static_cast<const T*>(call->inputs[0].data) + batch.a;
   const T* b = static_cast<const T*>(call->inputs[1].data) + batch.b;
   for (int64_t column = panel * gemm::kPanel; column < end; column += width) {

@@ -13,8 +13,8 @@ namespace PF_ISA {
 /* A block's rows of a and its panels of b stay in a second-level cache for one stretch of k, so that b, which may come
  * from memory, is read once for up to kBlockRows rows. A stretch of one panel stays in a first-level cache. */
 constexpr int64_t kBlockRows = 144;
-constexpr int64_t kBlockPanels = 4;
-constexpr int64_t kStretch = 192;
+constexpr int64_t kBlockPanels = 8;
+constexpr int64_t kStretch = 256;
 
 /* Where a block finds its panels of b. */
 enum class Panels {
@@ -47,7 +47,7 @@ struct MatmulPlan {
   /* Are whole panels of c written where they belong, finished in registers? */
   bool in_place() const { return destination.direct || destination.straight; }
   int64_t block_rows() const { return ceildiv(m, row_blocks); }
-  int64_t group_panels() const { return ceildiv(panels, panel_groups); }
+  int64_t group_panels() const { return gemm::most_panels(panels, panel_groups); }
   int64_t tasks() const { return m == 0 || n == 0 ? 0 : batches * row_blocks * panel_groups; }
 };
 

@@ -14,6 +14,7 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
+constexpr int64_t kPair = 2 * gemm::kPanel;  // columns of results at a time
 constexpr int64_t kLine = 16;         // floats that set neighbouring points apart, else they would share cache sets
 constexpr int64_t kSharedTiles = 64;  // up to here all tasks share the transformed source
 constexpr int64_t kBlockTiles = 16;   // tiles of a task beyond that, about
@@ -27,6 +28,7 @@ struct Winograd {
   int64_t source_strides[4];
   int64_t channels, depth;  // of the source; in whole vectors
   int64_t columns, panels;  // of the target
+  int64_t pairs;            // of panels
   int64_t blocks, block_tiles;
   bool shared;             // transformed by a phase of its own
   bool adjacent;           // channels are adjacent whole vectors
@@ -61,13 +63,14 @@ void winograd_init(const pf_call* call, Winograd* plan) {
   plan->adjacent = x.strides[3] == 1 && plan->depth == plan->channels;
   plan->columns = y.dims[3];
   plan->panels = ceildiv(plan->columns, gemm::kPanel);
+  plan->pairs = ceildiv(plan->columns, kPair);
   plan->shared = plan->tiles <= kSharedTiles;
   plan->blocks = ceildiv(plan->tiles, plan->shared ? kMostTiles : kBlockTiles);
   if (!plan->shared) plan->blocks = ceildiv(plan->blocks, 4) * 4;
   plan->blocks = maximum_of(1, plan->blocks);
   plan->block_tiles = ceildiv(plan->tiles, plan->blocks);
   plan->source_stride = plan->block_tiles * plan->depth + kLine;
-  plan->product_stride = plan->block_tiles * gemm::kPanel + kLine;
+  plan->product_stride = plan->block_tiles * kPair + kLine;
   const int32_t nextras = call->step->ninputs - 2;
   destination_init(&plan->destination, y, call->inputs + 2, nextras, epilogue_of(call),
                    destination_fold(y, call->inputs + 2, nextras));
@@ -84,7 +87,7 @@ WinogradScratch winograd_scratch(const Winograd& plan) {
   WinogradScratch scratch;
   scratch.products = lines(plan.points * plan.depth);
   scratch.results = scratch.products + lines(plan.points * plan.product_stride);
-  scratch.source = scratch.results + lines(plan.tile * plan.tile * gemm::kPanel);
+  scratch.source = scratch.results + lines(plan.tile * plan.tile * kPair);
   scratch.epilogue = scratch.source + lines(plan.shared ? 0 : plan.source_elements());
   return scratch;
 }
@@ -143,26 +146,28 @@ void transform_source(const Winograd& plan, const float* source, int64_t begin, 
   }
 }
 
-/* Panel `panel` of the products of a block of `tiles`. */
+/* `columns` of the products of a block of `tiles`, from panel `panel` on. */
 void multiply_points(const Winograd& plan, int64_t tiles, int64_t panel, int64_t columns, const float* source,
                      const float* weights, float* products) {
   const int64_t parts = maximum_of(1, ceildiv(plan.channels, gemm::kDepth));
   const int64_t panel_elements = plan.channels * gemm::kPanel;
+  const int64_t point_elements = plan.panels * panel_elements;
+  const int64_t before = (ceildiv(columns, gemm::kPanel) - 1) * panel_elements;  // of the last panel
   for (int64_t point = 0; point < plan.points; ++point) {
     const float* left = source + point * plan.source_stride;
-    const float* right = weights + (point * plan.panels + panel) * panel_elements;
+    const float* right = weights + point * point_elements + panel * panel_elements;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t k0 = gemm::part_begin(plan.channels, parts, part);
       const int64_t depth = gemm::part_begin(plan.channels, parts, part + 1) - k0;
-      const int64_t ahead = part + 1 < parts ? depth * gemm::kPanel : plan.panels * panel_elements - k0 * gemm::kPanel;
+      const int64_t ahead = (part + 1 < parts ? depth * gemm::kPanel : point_elements - k0 * gemm::kPanel) - before;
       gemm::multiply_columns<float>(tiles, columns, depth, {left + k0, plan.depth},
                                     {right + k0 * gemm::kPanel, gemm::kPanel, panel_elements, ahead},
-                                    products + point * plan.product_stride, gemm::kPanel, {k0 > 0, nullptr, 0, 0});
+                                    products + point * plan.product_stride, kPair, {k0 > 0, nullptr, 0, 0});
     }
   }
 }
 
-/* One tile of results for up to 32 columns from `column` on. */
+/* One tile of results for up to kPair columns from `column` on. */
 template <int TILE>
 void transform_result(const Winograd& plan, const Place& at, const float* products, int64_t column, int64_t columns,
                       float* results, char* scratch, uint32_t* faults) {
@@ -180,7 +185,7 @@ void transform_result(const Winograd& plan, const Place& at, const float* produc
     winograd_result<TILE>([&](int i) { return load(products + i * product_stride + c); }, made);
     if (!straight) {
       for (int y = 0; y < TILE; ++y) {
-        for (int x = 0; x < TILE; ++x) store(results + (y * TILE + x) * gemm::kPanel + c, made[y][x]);
+        for (int x = 0; x < TILE; ++x) store(results + (y * TILE + x) * kPair + c, made[y][x]);
       }
       continue;
     }
@@ -204,12 +209,12 @@ void transform_result(const Winograd& plan, const Place& at, const float* produc
   }
   if (straight) return;
   for (int64_t y = 0; y < rows; ++y) {
-    destination_write_flat(destination, results + y * TILE * gemm::kPanel, gemm::kPanel, pixel + y * plan.width, width,
-                           column, columns, scratch, faults);
+    destination_write_flat(destination, results + y * TILE * kPair, kPair, pixel + y * plan.width, width, column,
+                           columns, scratch, faults);
   }
 }
 
-/* Products and results of a block for panels [begin, end). */
+/* Products and results of a block for pairs of panels [begin, end). */
 template <int TILE>
 void run_panels(const Winograd& plan, const WinogradScratch& parts, int64_t block, const float* source,
                 const float* weights, int64_t begin, int64_t end, char* scratch, uint32_t* faults) {
@@ -218,12 +223,12 @@ void run_panels(const Winograd& plan, const WinogradScratch& parts, int64_t bloc
   float* results = reinterpret_cast<float*>(scratch + parts.results);
   const int64_t first = plan.block_begin(block);
   const int64_t tiles = plan.block_begin(block + 1) - first;
-  for (int64_t panel = begin; panel < end; ++panel) {
-    const int64_t column = panel * gemm::kPanel;
-    const int64_t columns = minimum_of(gemm::kPanel, plan.columns - column);
-    multiply_points(plan, tiles, panel, ceildiv(columns, lanes) * lanes, source, weights, products);
+  for (int64_t pair = begin; pair < end; ++pair) {
+    const int64_t column = pair * kPair;
+    const int64_t columns = minimum_of(kPair, plan.columns - column);
+    multiply_points(plan, tiles, 2 * pair, ceildiv(columns, lanes) * lanes, source, weights, products);
     for (int64_t t = 0; t < tiles; ++t) {
-      transform_result<TILE>(plan, Place(plan, first + t), products + t * gemm::kPanel, column, columns, results,
+      transform_result<TILE>(plan, Place(plan, first + t), products + t * kPair, column, columns, results,
                              scratch + parts.epilogue, faults);
     }
   }
@@ -241,7 +246,7 @@ uint32_t run_tasks(const Winograd& plan, const pf_call* call, const pf_task* tas
     float* made = reinterpret_cast<float*>(scratch + parts.source);
     for (int64_t block = task->begin; block < task->end; ++block) {
       transform_source<TILE>(plan, source, plan.block_begin(block), plan.block_begin(block + 1), 0, memory, made);
-      run_panels<TILE>(plan, parts, block, made, weights, 0, plan.panels, scratch, &faults);
+      run_panels<TILE>(plan, parts, block, made, weights, 0, plan.pairs, scratch, &faults);
     }
     return faults;
   }
@@ -294,7 +299,7 @@ pf_code winograd_partition(const pf_call* call, pf_partition* partition, pf_erro
   if (!plan.shared || none) return one_phase(partition, none ? 0 : plan.blocks, partition->cost);
   partition->phases = 2;
   partition->tasks[0] = plan.tiles;
-  partition->tasks[1] = plan.blocks * plan.panels;
+  partition->tasks[1] = plan.blocks * plan.pairs;
   partition->shared_scratch = static_cast<size_t>(plan.blocks * plan.source_elements()) * sizeof(float);
   return PF_OK;
 }
@@ -346,8 +351,8 @@ void pack_panel(const pf_call* call, int64_t panel) {
         taps[tap][j] = from[tap / 3 * w.strides[0] + tap % 3 * w.strides[1] + j * w.strides[3]];
       }
     }
-    winograd_weights<TILE>(taps, gemm::kPanel,
-                           [&](int point, int64_t j, float value) { to[point * point_stride + j] = value; });
+    winograd_weights<TILE, gemm::kPanel>(
+        taps, gemm::kPanel, [&](int point, int64_t j, float value) { to[point * point_stride + j] = value; });
   }
 }
 

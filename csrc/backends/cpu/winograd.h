@@ -117,8 +117,8 @@ static inline void winograd_result(const Product& product, Vector<float> (*to)[T
 }
 
 /* Transforms taps[y * 3 + x][j] of `count` weights, in double, rounded once: to(point, j, value). */
-template <int TILE, typename To>
-static inline void winograd_weights(const double (*taps)[32], int64_t count, const To& to) {
+template <int TILE, int64_t WIDTH, typename To>
+static inline void winograd_weights(const double (*taps)[WIDTH], int64_t count, const To& to) {
   constexpr int edge = TILE + 2;
   for (int64_t j = 0; j < count; ++j) {
     double half[edge][3];

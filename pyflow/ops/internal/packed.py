@@ -28,7 +28,7 @@ from pyflow.ops.layers.windows import (
 from pyflow.ops.sizes import check_rank, differ
 from pyflow.plan import View
 
-PANEL = 32
+PANEL = 16
 """Columns of a panel: the kernels' one packed format."""
 
 
@@ -59,7 +59,7 @@ matmul_pack = define(
     kinds={"T": FLOATS},
     infer=_matmul_pack_infer,
     ref=to_panels,
-    doc="b [..., K, N] as the panels that ``matmul_packed`` takes: [..., ceildiv(N, 32), K, 32], zero padded.",
+    doc="b [..., K, N] as the panels that ``matmul_packed`` takes: [..., ceildiv(N, 16), K, 16], zero padded.",
 )
 
 
@@ -113,7 +113,7 @@ conv2d_pack = define(
     lower=lambda node, inputs, outputs: Lowering(
         "conv2d_pack", (weight_last(inputs[0], node.attrs["data_format"]),), outputs, (node.attrs["groups"],)
     ),
-    doc="Weights as the panels that ``conv2d_packed`` takes: [groups, ceildiv(O/groups, 32), KH*KW*C/groups, 32].",
+    doc="Weights as the panels that ``conv2d_packed`` takes: [groups, ceildiv(O/groups, 16), KH*KW*C/groups, 16].",
 )
 
 

@@ -85,7 +85,7 @@ winograd_pack = define(
     lower=lambda node, inputs, outputs: Lowering(
         "winograd_pack", (weight_last(inputs[0], node.attrs["data_format"]),), outputs, (node.attrs["tile"],)
     ),
-    doc="3 x 3 weights as ``conv2d_winograd`` takes them: [(tile+2)², ceildiv(O, 32), C, 32], zero padded.",
+    doc="3 x 3 weights as ``conv2d_winograd`` takes them: [(tile+2)², ceildiv(O, 16), C, 16], zero padded.",
 )
 
 
