@@ -51,7 +51,7 @@ def test_bodies_must_not_reach_themselves() -> None:
 
 
 def _seal(content: bytes) -> bytes:
-    return b"PYFLPLAN" + struct.pack("<II", 1, zlib.crc32(content)) + content
+    return b"PYFLPLAN" + struct.pack("<II", VERSION, zlib.crc32(content)) + content
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["as damaged", "with the checksum made again"])
