@@ -103,11 +103,17 @@ class Step:
     origin: str = ""
 
 
+SHORT = 256
+"""A convolution sums so many products in registers, on every ISA: gemm.h has no smaller kDepth. Where there are more,
+sums go through the output, and what its epilogue reads besides must lie elsewhere for that."""
+
+
 def overwritable(step: Step) -> tuple[View, ...]:
     """The inputs over which the step may write an output, element by element."""
     if step.kernel == "elementwise":
         return step.inputs
-    if step.kernel in ("matmul", "matmul_packed") and step.programs:
+    short = step.kernel == "conv2d_packed" and step.inputs[1].dims[-2] in range(SHORT + 1)
+    if (short or step.kernel in ("matmul", "matmul_packed")) and step.programs:
         factors = {view.buffer for view in step.inputs[:2]}
         return tuple(view for view in step.inputs[2:] if view.buffer not in factors)
     return step.inputs[:1] if step.kernel == "put_row" else ()

@@ -12,6 +12,7 @@ import pytest
 
 from pyflow import _core, dtypes
 from pyflow.opdef import OPS
+from pyflow.plan import SHORT
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = sorted(_core.kernel_names())
@@ -52,6 +53,11 @@ def test_dtype_tables_agree() -> None:
 def _documented() -> set[str]:
     first_cells = re.findall(r"^\|([^|]+)\|", (ROOT / "docs/kernels.md").read_text(), re.MULTILINE)
     return {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_short_sums_are_summed_in_one_stretch() -> None:
+    header = (ROOT / "csrc/backends/cpu/gemm.h").read_text()
+    assert min(map(int, re.findall(r"constexpr int64_t kDepth = (\d+);", header))) == SHORT
 
 
 def test_docs_list_the_kernels_there_are() -> None:

@@ -245,6 +245,9 @@ def test_chains_in_registers_have_the_bits_of_the_ops(chain, isa):
             np.testing.assert_array_equal(y, expected, err_msg=str(case))
             whole_numbers = ~np.isnan(expected)
             assert (np.signbit(y) == np.signbit(expected))[whole_numbers].all(), str(case)
+            over, options = b.copy(), {"isa": isa, "threads": threads}
+            _core.call_kernel("conv2d_packed", [*inputs[:3], over], [over], ints=ints, programs=[program], **options)
+            assert same_bits(over, y), str(case)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -12,7 +12,7 @@ from pyflow.ops.sources import placeholder
 from pyflow.passes.fuse import fuse
 from pyflow.passes.memory import memory
 from pyflow.passes.schedule import schedule
-from pyflow.plan import Buffer, Entry, Kind, Plan, Port, Step
+from pyflow.plan import SHORT, Buffer, Entry, Instr, Kind, Plan, Port, Program, Step
 from pyflow.region import capture
 from pyflow.target import RefTarget
 from pyflow.views import contiguous
@@ -68,6 +68,23 @@ def test_nor_where_the_input_is_read_again_or_another_way() -> None:
     twisted = replace(contiguous(0, float32, (8,)), strides=(-1,), offset=7)
     other = replace(step("elementwise", [0], [1]), inputs=(contiguous(0, float32, (8,)), twisted))
     assert len(set(slots(plan_of([TEMPORARY] * 2, [[step("iota", [], [0]), other]])))) == 2
+
+
+def over_a_residual(panels: tuple[int, int, int, int]) -> Plan:
+    """conv2d_packed of buffer 0, added to buffer 2 in its epilogue; its panels are [groups, panels, depth, 16]."""
+    image, constant = replace(TEMPORARY, elements=64), Buffer(Kind.CONSTANT, float32, panels[2] * 16)
+    views = [contiguous(each, float32, (1, 2, 2, 16)) for each in (0, 2, 3)]
+    program = Program((float32, float32), (Instr("add", float32, (0, 1)),), (2,))
+    inputs = (views[0], contiguous(1, float32, panels), views[1])
+    conv = Step("conv2d_packed", inputs=inputs, outputs=(views[2],), programs=(program,))
+    first = [step("iota", [], [each], size=64) for each in (0, 2)]
+    return plan_of([image, constant, image, image], [[*first, conv]])
+
+
+def test_a_convolution_writes_over_what_its_epilogue_reads_if_sums_stay_in_registers() -> None:
+    taken = slots(over_a_residual((1, 1, SHORT, 16)))
+    assert taken[2] == taken[3] != taken[0]
+    assert len(set(slots(over_a_residual((1, 1, SHORT + 1, 16))))) == 4
 
 
 def test_nor_where_elements_differ_in_size() -> None:
