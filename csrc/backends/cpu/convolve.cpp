@@ -32,7 +32,8 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
   conv->direct = adjacent && v.inside(0) && v.inside(conv->height - 1) && h.inside(0) && h.inside(conv->width - 1);
   conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kBlockPixels));
-  const int64_t group = conv->pixel_blocks * groups >= 16 ? 4 * gemm::kBlockPanels : 4;
+  const int64_t many = (conv->plain || conv->direct ? 1 : 4) * gemm::kBlockPanels;
+  const int64_t group = conv->pixel_blocks * groups >= 16 ? many : 4;
   conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
   const int32_t nextras = call->step->ninputs > 2 ? call->step->ninputs - 2 : 0;
   destination_init(&conv->destination, target, call->inputs + 2, nextras, epilogue_of(call),

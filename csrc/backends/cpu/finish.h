@@ -44,6 +44,22 @@ static inline Vector<float> not_above(Vector<float> x, Vector<float> high) {
 #endif
 }
 
+/* Fetches what finish_tile will read of operands that have rows. */
+template <int ROWS, int COUNT>
+static inline void fetch_extras(const Finish& finish, int64_t row, int64_t column) {
+  constexpr int line = 64 / static_cast<int>(sizeof(float));
+  for (int32_t s = 0; s < finish.count; ++s) {
+    const FinishStep& step = finish.steps[s];
+    if (step.row_stride == 0) continue;
+    const float* data = step.data + row * step.row_stride + column;
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i, data += step.row_stride) {
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT * static_cast<int>(kLanes<float>); j += line) __builtin_prefetch(data + j);
+    }
+  }
+}
+
 /* ROWS x (COUNT vectors) of sums that begin at (row, column). */
 template <int ROWS, int COUNT>
 static inline void finish_tile(const Finish& finish, int64_t row, int64_t column, Vector<float> (&sum)[ROWS][COUNT]) {

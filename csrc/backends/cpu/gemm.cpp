@@ -47,6 +47,10 @@ __attribute__((noinline)) void tile(const Product<T>& product, const T* a, const
   const int64_t length = product.run_length;
   const int64_t k_stride = product.k_stride, panel_stride = product.panel_stride;
   const int64_t next_step = product.next_step;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const Store& how = *product.how;
+    if (how.finish != nullptr) fetch_extras<ROWS, COUNT>(*how.finish, how.row + row, how.column + column);
+  }
   Vector<T> sum[ROWS][COUNT];
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i) {
