@@ -34,7 +34,8 @@ void conv_init(const pf_call* call, Forward* forward) {
   Convolution& conv = forward->conv;
   convolution_init(&conv, call, attrs, x, kernel_h, kernel_w, attrs.groups, channels, false);
   forward->packs = !PACKED;
-  forward->copies = !is_depthwise(conv) && !conv.plain && !conv.direct && conv.tasks() > 0 && conv.depth > 0;
+  const bool in_place = is_depthwise(conv) ? conv.source_strides[3] == 1 : conv.plain || conv.direct;
+  forward->copies = !in_place && conv.tasks() > 0 && conv.depth > 0;
   if (!forward->copies) return;
   forward->pad_top = attrs.pad_top;
   forward->pad_left = attrs.pad_left;
@@ -72,13 +73,7 @@ void copy_row(const Forward& forward, const pf_view& x, int64_t task, T* to) {
     memcpy(to, from, static_cast<size_t>(count * channels) * sizeof(T));
     return;
   }
-  constexpr int64_t stretch = 16;  // pixels of which all channels are taken before the next
-  for (int64_t begin = 0; begin < count; begin += stretch) {
-    const int64_t end = minimum_of(count, begin + stretch);
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t i = begin; i < end; ++i) to[i * channels + c] = from[i * x.strides[2] + c * x.strides[3]];
-    }
-  }
+  gemm::pack_left(count, channels, from, x.strides[2], x.strides[3], to, channels);
 }
 
 template <bool PACKED>

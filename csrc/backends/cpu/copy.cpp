@@ -1,34 +1,40 @@
-// copy: any strides, any element of 1 to 16 bytes.
+// copy: any strides, any element of 1 to 16 bytes; elements of 4 and 8 bytes move as float and double.
+#include <type_traits>
+
 #include "backends/cpu/copy_plan.h"
 #include "backends/cpu/operands.h"
+#include "kernels/transpose.h"
 
 namespace pf {
 namespace PF_ISA {
 
-// A block whose x has adjacent rows and whose y has adjacent columns.
+// A block whose x has adjacent rows and whose y has adjacent columns. It goes through squares of whole cache lines, as
+// lines that lie a power of two apart would push each other out of a cache before they are used up.
 template <class T>
 static void transpose(const T* x, int64_t x_stride, T* y, int64_t y_stride, int64_t rows, int64_t columns) {
-  constexpr int64_t kSquare = 8;
-  T square[kSquare][kSquare];
-  int64_t row = 0;
-  for (; row + kSquare <= rows; row += kSquare) {
-    int64_t column = 0;
-    for (; column + kSquare <= columns; column += kSquare) {
-      for (int64_t c = 0; c < kSquare; ++c) {
-        __builtin_memcpy(square[c], x + row + (column + c) * x_stride, sizeof(square[c]));
+  constexpr int64_t kSide = 64 / static_cast<int64_t>(sizeof(T));
+  alignas(64) T square[kSide * kSide];
+  for (int64_t row = 0; row < rows; row += kSide) {
+    const int64_t height = minimum_of(kSide, rows - row);
+    for (int64_t column = 0; column < columns; column += kSide) {
+      const int64_t width = minimum_of(kSide, columns - column);
+      const T* from = x + row + column * x_stride;
+      if constexpr (std::is_floating_point_v<T>) {
+        transpose_block(width, height, from, x_stride, square, kSide);
+      } else {
+        for (int64_t c = 0; c < width; ++c) {
+          for (int64_t r = 0; r < height; ++r) square[r * kSide + c] = from[r + c * x_stride];
+        }
       }
-      for (int64_t r = 0; r < kSquare; ++r) {
-        T line[kSquare];
-        for (int64_t c = 0; c < kSquare; ++c) line[c] = square[c][r];
-        __builtin_memcpy(y + (row + r) * y_stride + column, line, sizeof(line));
+      for (int64_t r = 0; r < height; ++r) {
+        T* to = y + (row + r) * y_stride + column;
+        if (width == kSide) {
+          __builtin_memcpy(to, square + r * kSide, kSide * sizeof(T));
+        } else {
+          for (int64_t c = 0; c < width; ++c) to[c] = square[r * kSide + c];
+        }
       }
     }
-    for (; column < columns; ++column) {
-      for (int64_t r = 0; r < kSquare; ++r) y[(row + r) * y_stride + column] = x[row + r + column * x_stride];
-    }
-  }
-  for (; row < rows; ++row) {
-    for (int64_t column = 0; column < columns; ++column) y[row * y_stride + column] = x[row + column * x_stride];
   }
 }
 
@@ -77,9 +83,9 @@ static pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
     case 2:
       return run_sized<uint16_t>(call, task);
     case 4:
-      return run_sized<uint32_t>(call, task);
+      return run_sized<float>(call, task);
     case 8:
-      return run_sized<uint64_t>(call, task);
+      return run_sized<double>(call, task);
     case 16:
       return run_sized<Bytes16>(call, task);
   }
@@ -108,7 +114,7 @@ static const pf_kernel kCopyKernels[] = {
 };
 
 static pf_code run_float32(const pf_call* call, const pf_task* task, pf_error*) {
-  return run_sized<uint32_t>(call, task);
+  return run_sized<float>(call, task);
 }
 
 PF_FLOAT32(copy, nullptr, nullptr, partition, run_float32)
