@@ -167,10 +167,10 @@ class Lasting:
                 known[node] = node.op.name == "constant"
             else:
                 known[node] = (
-                    not node.op.effect
-                    and not node.late
-                    and all(known[entry.node] for entry in node.inputs)
+                    all([known[entry.node] for entry in node.inputs])
+                    and not node.op.effect
                     and all(isinstance(size, int) for type in node.types for size in type.dims)
+                    and not node.late
                 )
         return known[value.node]
 

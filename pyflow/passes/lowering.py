@@ -384,13 +384,6 @@ def _has_symbols(node: Node) -> bool:
     return any(found(type.dims) for type in node.types) or any(map(found, node.attrs.values()))
 
 
-def renamed(view: View, names: dict[int, int]) -> View:
-    """``view`` on the buffer that its own became."""
-    if view.buffer not in names:
-        return view
-    return replace(view, buffer=settled(view.buffer, names))
-
-
 def settled(buffer: int, names: dict[int, int]) -> int:
     """What ``buffer`` became in the end."""
     while buffer in names:

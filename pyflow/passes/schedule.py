@@ -16,7 +16,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, message
 from pyflow.graph import Node, Value
 from pyflow.passes.bodies import lower_flow
-from pyflow.passes.lowering import Draft, Lowered, renamed
+from pyflow.passes.lowering import Draft, Lowered, settled
 from pyflow.passes.order import Dependencies
 from pyflow.plan import Commit, Entry, Kind, Plan, Port, Prepare, Solve, Step, View
 from pyflow.region import Region
@@ -64,8 +64,8 @@ class _Scheduler:
         order = graph.order(
             last, low.bytes_of, {index for index, b in enumerate(self.buffers) if b.kind is Kind.TEMPORARY}
         )
-        steps = tuple(self._renamed(drafts[index].step) for index in order)
-        bodies = [tuple(map(self._renamed, body)) for body in low.bodies] + prepare_bodies
+        steps = tuple(drafts[index].step for index in order)
+        bodies = [*low.bodies, *prepare_bodies]
         first_write = next((at for at, index in enumerate(order) if index in last), len(order))
         inputs = tuple(Port(n, low.view[value]) for n, value in zip(input_names, self.feeds, strict=True))
         solves = self._solves([*steps, *(step for body in low.bodies for step in body)])
@@ -73,26 +73,17 @@ class _Scheduler:
         entry = Entry(
             name,
             inputs,
-            tuple(Port(n, renamed(view, self.names)) for n, view in outputs),
+            tuple(Port(n, view) for n, view in outputs),
             solves,
             tuple(low.checks),
-            tuple(Commit(buffer, renamed(view, self.names)) for buffer, view in sources),
+            tuple(Commit(buffer, view) for buffer, view in sources),
             tuple(reads),
             prepares,
             len(bodies),
             first_write - 1,
         )
-        return self._compact(
+        return self._renamed(
             Plan(tuple(self.buffers), (*bodies, steps), (entry,), 0, low.target.numerics, tuple(low.constants))
-        )
-
-    def _renamed(self, step: Step) -> Step:
-        if not self.names:
-            return step
-        return replace(
-            step,
-            inputs=tuple(renamed(view, self.names) for view in step.inputs),
-            outputs=tuple(renamed(view, self.names) for view in step.outputs),
         )
 
     def _prepared_drafts(self) -> set[Draft]:
@@ -265,17 +256,19 @@ class _Scheduler:
             )
         )
 
-    def _compact(self, plan: Plan) -> Plan:
-        """``plan`` without the buffers that were renamed."""
+    def _renamed(self, plan: Plan) -> Plan:
+        """``plan`` with what the buffers in ``names`` became in their place, and without them."""
         if not self.names:
             return plan
         place: dict[int, int] = {}
         for index in range(len(plan.buffers)):
             if index not in self.names:
                 place[index] = len(place)
+        kept = frozenset(place)
+        place.update((index, place[settled(index, self.names)]) for index in self.names)
 
         def moved(view: View) -> View:
-            return view if place[view.buffer] == view.buffer else replace(view, buffer=place[view.buffer])
+            return View(place[view.buffer], view.dtype, view.dims, view.strides, view.offset)
 
         def step(each: Step) -> Step:
             return replace(each, inputs=tuple(map(moved, each.inputs)), outputs=tuple(map(moved, each.outputs)))
@@ -294,7 +287,7 @@ class _Scheduler:
         )
         return replace(
             plan,
-            buffers=tuple(buffer for index, buffer in enumerate(plan.buffers) if index in place),
+            buffers=tuple(buffer for index, buffer in enumerate(plan.buffers) if index in kept),
             bodies=tuple(tuple(step(each) for each in body) for body in plan.bodies),
             entries=(entry,),
         )
