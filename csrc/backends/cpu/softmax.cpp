@@ -3,6 +3,7 @@
 #include "backends/cpu/exponentials.h"
 #include "backends/cpu/operands.h"
 #include "kernels/strided.h"
+#include "kernels/transpose.h"
 
 namespace pf {
 namespace PF_ISA {
@@ -74,6 +75,19 @@ struct LogSoftmax {
   }
 };
 
+// to[j * to_stride + i * to_step] = from[i * from_stride + j * from_step] for i < rows, j < columns.
+template <class T>
+static void exchange(int64_t rows, int64_t columns, const T* from, int64_t from_stride, int64_t from_step, T* to,
+                     int64_t to_stride, int64_t to_step) {
+  if (from_step == 1 && to_step == 1) {
+    transpose_block(rows, columns, from, from_stride, to, to_stride);
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) to[j * to_stride + i * to_step] = from[i * from_stride + j * from_step];
+  }
+}
+
 template <class Op, class T>
 static pf_code run_typed(const pf_call* call, const pf_task* task) {
   SoftmaxWalk walk;
@@ -96,13 +110,9 @@ static pf_code run_typed(const pf_call* call, const pf_task* task) {
                                     walk.rows.ndim == 0 ? 0 : walk.rows.strides[1][walk.rows.ndim - 1]};
     const T* const from = x + position.offset[0];
     T* const to = y + position.offset[1];
-    for (int64_t i = 0; i < walk.length; ++i) {
-      for (int64_t r = 0; r < rows; ++r) scratch[r * walk.pitch + i] = from[i * walk.strides[0] + r * row_strides[0]];
-    }
+    exchange(walk.length, rows, from, walk.strides[0], row_strides[0], scratch, walk.pitch, 1);
     for (int64_t r = 0; r < rows; ++r) Op::row(scratch + r * walk.pitch, walk.length, scratch + r * walk.pitch);
-    for (int64_t i = 0; i < walk.length; ++i) {
-      for (int64_t r = 0; r < rows; ++r) to[i * walk.strides[1] + r * row_strides[1]] = scratch[r * walk.pitch + i];
-    }
+    exchange(rows, walk.length, scratch, walk.pitch, 1, to, walk.strides[1], row_strides[1]);
     position.advance(walk.rows, rows);
     row += rows;
   }
