@@ -125,6 +125,10 @@ __attribute__((noinline)) static const T* reduce_columns(const T* x, const Reduc
   int64_t depth = 0;
   int64_t pushed = 0;
   const int64_t end = minimum_of(walk.length, last_chunk * kReductionChunk);
+  // Rows that lie far apart no hardware fetches early.
+  constexpr int64_t kAhead = 16, kFar = 2048 / static_cast<int64_t>(sizeof(T));
+  const int64_t step = walk.reduced.ndim == 0 ? 0 : walk.reduced.strides[0][walk.reduced.ndim - 1];
+  const bool fetches = stride == 1 && magnitude(step) >= kFar;
   Position<1> position(walk.reduced, first_chunk * kReductionChunk);
   for (int64_t begin = first_chunk * kReductionChunk; begin < end; begin += kReductionChunk) {
     const int64_t rows = minimum_of(kReductionChunk, end - begin);
@@ -132,6 +136,11 @@ __attribute__((noinline)) static const T* reduce_columns(const T* x, const Reduc
       const T* const from = x + position.offset[0];
       T* const lane = lanes + row % kReductionLanes * kTile<T>;
       position.next(walk.reduced);
+      if (fetches) {
+        for (int64_t byte = 0; byte < kTileBytes; byte += 64) {
+          __builtin_prefetch(reinterpret_cast<const char*>(from + kAhead * step) + byte, 0, 2);
+        }
+      }
       if (row < kReductionLanes && stride == 1) {
         __builtin_memcpy(lane, from, static_cast<size_t>(count) * sizeof(T));
       } else if (row < kReductionLanes) {
