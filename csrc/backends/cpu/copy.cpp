@@ -1,12 +1,18 @@
 // copy: any strides, any element of 1 to 16 bytes; elements of 4 and 8 bytes move as float and double.
-#include <type_traits>
-
 #include "backends/cpu/copy_plan.h"
 #include "backends/cpu/operands.h"
 #include "kernels/transpose.h"
 
 namespace pf {
 namespace PF_ISA {
+
+// Elements that lanes hold.
+template <class T>
+constexpr bool kHasLanes = false;
+template <>
+constexpr bool kHasLanes<float> = true;
+template <>
+constexpr bool kHasLanes<double> = true;
 
 // A block whose x has adjacent rows and whose y has adjacent columns. It goes through squares of whole cache lines, as
 // lines that lie a power of two apart would push each other out of a cache before they are used up.
@@ -19,7 +25,7 @@ static void transpose(const T* x, int64_t x_stride, T* y, int64_t y_stride, int6
     for (int64_t column = 0; column < columns; column += kSide) {
       const int64_t width = minimum_of(kSide, columns - column);
       const T* from = x + row + column * x_stride;
-      if constexpr (std::is_floating_point_v<T>) {
+      if constexpr (kHasLanes<T>) {
         transpose_block(width, height, from, x_stride, square, kSide);
       } else {
         for (int64_t c = 0; c < width; ++c) {
