@@ -1,4 +1,4 @@
-"""Builds pyflow._core and libpyflow: core and bindings once, every kernel file once per ISA, only what changed.
+"""Builds pyflow._core and libpyflow: core and bindings once, a kernel file once per ISA, only what changed.
 
 PYFLOW_SANITIZE=address,undefined or =thread adds the sanitizers (-O1 -g, and only ISAS_WHEN_SANITIZING);
 PYFLOW_BUILD_DEBUG=1 builds with -O1 -g; PYFLOW_ISAS=portable,avx2 leaves the others out; MAX_JOBS sets the
@@ -58,12 +58,19 @@ class Unit:
     flags: tuple[str, ...]
 
 
+LOOPS = ("loops", "loops_walk")
+"""The kernel files that generated programs have in another's place."""
+PLAIN_ISA = "plain"
+PLAIN = ("destination", "loops_walk", "matmul_plan", "pack")
+"""The kernel files that know no vectors: compiled once, for the least ISA, in a namespace of their own."""
+
+
 def kernel_sources() -> list[Path]:
-    """The files of backends/cpu that are compiled once per ISA: all but backend*.cpp."""
+    """The files of backends/cpu that are compiled once per ISA or are PLAIN: all but backend*.cpp."""
     return [path for path in sorted((SOURCE / "backends/cpu").glob("*.cpp")) if not path.name.startswith("backend")]
 
 
-def plain_sources() -> list[Path]:
+def other_sources() -> list[Path]:
     kernels = set(kernel_sources())
     folders = ("core", "backends/cpu", "backends/null", "python", ".")
     return [path for folder in folders for path in sorted((SOURCE / folder).glob("*.cpp")) if path not in kernels]
@@ -80,8 +87,6 @@ def aot_sources() -> list[Path]:
 
 
 SMALL = ["-O2", "-fvect-cost-model=dynamic"]
-LOOPS = "loops"
-"""The kernel file that generated programs have in another's place."""
 ABREAST = ["-fschedule-insns", "-fsched-pressure"]
 """Long chains of operations on several vectors are interleaved; the register tiles of products must not be."""
 SHORT = ["-O2"]
@@ -90,8 +95,8 @@ SHORTEST = ["-Os"]
 of, SHORT is for files whose long loops are written in vectors or that plan each task, SHORTEST for what is rare."""
 OWN_FLAGS = {
     **dict.fromkeys(("gemm", "matmul"), SMALL),
-    **dict.fromkeys(("conv", "destination", "matmul_plan", "pool"), SHORT),
-    **dict.fromkeys(("convolve", "copy_plan", LOOPS), SHORTEST),
+    **dict.fromkeys(("conv", "destination", "matmul_plan", "pack", "pool", "run"), SHORT),
+    **dict.fromkeys(("convolve", "copy_plan", "epilogue", *LOOPS), SHORTEST),
     **dict.fromkeys(("attention", "softmax", "tile_ops"), ABREAST),
 }
 
@@ -119,16 +124,19 @@ def units(build: Path, version: str) -> list[Unit]:
     shared += [f"-DPF_WITHOUT_{name.upper()}" for name in ISAS if name not in isas()]
     python = [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_paths()['include']}"]
     result = []
-    for isa, march in isas().items():
-        for source in kernel_sources():
+    least = ISAS["portable"]
+    for source in kernel_sources():
+        targets = {PLAIN_ISA: least} if source.stem in PLAIN else isas()
+        for isa, march in targets.items():
             flags = (*KERNEL, *shared, *march, f"-DPF_ISA={isa}", *OWN_FLAGS.get(source.stem, []))
             result.append(Unit(source, build / isa / f"{source.stem}.o", flags))
     for source in aot_sources():
-        result.append(Unit(source, build / "aot" / f"{source.stem}.o", (*KERNEL, *shared, *SHORT)))
+        flags = (*KERNEL, *shared, *OWN_FLAGS.get(source.stem, SHORTEST))
+        result.append(Unit(source, build / "aot" / f"{source.stem}.o", flags))
     extra = {"python": python, "capi": [f'-DPYFLOW_VERSION="{version}"']}
-    for source in (*plain_sources(), *library_sources()):
+    for source in (*other_sources(), *library_sources()):
         flags = ("-std=c++20", *shared, *extra.get(source.parent.name, ()))
-        result.append(Unit(source, build / "plain" / source.relative_to(SOURCE).with_suffix(".o"), flags))
+        result.append(Unit(source, build / "other" / source.relative_to(SOURCE).with_suffix(".o"), flags))
     return result
 
 
@@ -195,7 +203,7 @@ def link(library: Path, command: list[str], objects: list[Path]) -> None:
 
 def linked(all_units: list[Unit], without: str) -> list[Unit]:
     """What a runtime is made of: all but the folder ``without`` and what generated programs alone have."""
-    return [u for u in all_units if u.source.parent.name not in (without, "aot") and u.source.stem != LOOPS]
+    return [u for u in all_units if u.source.parent.name not in (without, "aot") and u.source.stem not in LOOPS]
 
 
 def link_extension(all_units: list[Unit], library: Path) -> None:
@@ -232,11 +240,11 @@ def archive_kernels(all_units: list[Unit], folder: Path) -> list[Path]:
     named: dict[str, list[Path]] = {"kernels": [], "loops": []}
     for unit in all_units:
         kind = unit.object.parent.name
-        if kind == "aot" or (kind in ISAS and unit.source.stem != "table"):
+        if kind in ("aot", PLAIN_ISA) or (kind in ISAS and unit.source.stem != "table"):
             member = members / f"{kind}_{unit.object.name}"
             if not member.exists() or member.stat().st_mtime_ns < unit.object.stat().st_mtime_ns:
                 place(unit.object, member)
-            named["loops" if unit.source.stem == LOOPS else "kernels"].append(member)
+            named["loops" if unit.source.stem in LOOPS else "kernels"].append(member)
     result = []
     for name, objects in named.items():
         result.append(folder / f"libpyflow_{name}.a")
@@ -303,6 +311,6 @@ class BuildPython(build_py):
 
 if __name__ == "__main__":
     setup(
-        ext_modules=[Extension("pyflow._core", [str(path) for path in (*kernel_sources(), *plain_sources())])],
+        ext_modules=[Extension("pyflow._core", [str(path) for path in (*kernel_sources(), *other_sources())])],
         cmdclass={"build_ext": BuildExtension, "build_py": BuildPython},
     )

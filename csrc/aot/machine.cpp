@@ -34,18 +34,6 @@ const pf_kernel* find_kernel(const Kernel& kernel, int32_t isa) {
   return nullptr;
 }
 
-int64_t dtype_bytes(int32_t dtype) {
-  switch (dtype) {
-#define PF_ROW(name, code, bits) \
-  case code:                     \
-    return (bits) < 8 ? 1 : (bits) / 8;
-    PF_DTYPES(PF_ROW)
-#undef PF_ROW
-    default:
-      return 1;
-  }
-}
-
 const char* dtype_name(int32_t dtype) {
   switch (dtype) {
 #define PF_ROW(name, code, bits) \

@@ -57,10 +57,8 @@ Run::Run(const Model& model, State* state, int32_t isa, void** buffers, int64_t*
     : model_(model), state_(state), isa_(isa), buffers_(buffers), bytes_(bytes), views_(views), report_(report) {
   if (report.code != nullptr) *report.code = PF_OK;
   if (report.message != nullptr) report.message[0] = '\0';
-  for (int32_t index = 0; index < model.nbuffers; ++index) {
-    buffers[index] = nullptr;
-    bytes[index] = model.buffers[index].bytes;
-  }
+  for (int32_t index = 0; index < model.nbuffers; ++index) bytes[index] = model.buffers[index].bytes;
+  for (int32_t index = 0; index < model.nbuffers; ++index) buffers[index] = nullptr;
 }
 
 bool Run::fail(pf_code code, const char* format, ...) {
@@ -251,6 +249,7 @@ bool Run::execute(void* arena, size_t bytes) {
 }
 
 bool Run::temporaries(const Temporary* rows, int32_t count, const int64_t* elements, int64_t* slots, int32_t nslots) {
+  if (cuts_ != nullptr && mode_ == Mode::Execute) return true;  // found while measuring
   for (int32_t slot = 0; slot < nslots; ++slot) slots[slot] = 0;
   for (int32_t index = 0; index < count; ++index) {
     const Temporary& row = rows[index];
@@ -270,7 +269,7 @@ bool Run::temporaries(const Temporary* rows, int32_t count, const int64_t* eleme
     const Temporary& row = rows[index];
     const int64_t at = row.slot >= 0 ? slots[row.slot] : used;
     if (row.slot < 0) used += aligned(bytes_[row.buffer]);
-    buffers_[row.buffer] = mode_ == Mode::Measure ? nullptr : arena_ + at;
+    buffers_[row.buffer] = arena_ == nullptr ? nullptr : arena_ + at;
   }
   temporaries_ = used;
   return true;
@@ -287,14 +286,13 @@ bool Run::place(pf_view* view, int32_t buffer, int32_t dtype, int32_t ndim, cons
         return fail(PF_INVALID_ARGUMENT, "a size on axis %d has no value at these sizes", axis);
       return fail(PF_INVALID_ARGUMENT, "a size is negative: %lld on axis %d", static_cast<long long>(dims[axis]), axis);
     }
-    wrong |= strides[axis] == kNoSize;
-    empty |= dims[axis] == 0;
-  }
-  for (int32_t axis = 0; !empty && axis < ndim; ++axis) {
     int64_t reach;
+    empty |= dims[axis] == 0;
+    wrong |= strides[axis] == kNoSize;
     wrong |= __builtin_mul_overflow(count, dims[axis], &count);
     wrong |= __builtin_mul_overflow(dims[axis] - 1, strides[axis], &reach);
-    wrong |= __builtin_add_overflow(reach < 0 ? low : high, reach, reach < 0 ? &low : &high);
+    wrong |= __builtin_add_overflow(low, reach < 0 ? reach : 0, &low);
+    wrong |= __builtin_add_overflow(high, reach < 0 ? 0 : reach, &high);
   }
   if (!empty && (wrong || low < 0 || high >= limit || count > elements_in(kMaxBytes, itemsize)))
     return fail(PF_DATA_LOSS, "a view of elements %lld to %lld leaves buffer %d, which holds %lld of %s",
@@ -316,7 +314,7 @@ bool Run::place_operands(const Step& step, const int64_t*& sizes) {
 }
 
 bool Run::cut(const Step& step, const pf_kernel* kernel, const pf_call& call, pf_partition* partition) {
-  pf_error error{-1, ""};
+  Error error;
   const pf_code code = kernel->partition(&call, partition, &error);
   if (code != PF_OK) return fail_step(step, code, error.message);
   const auto shared = static_cast<size_t>(aligned(static_cast<int64_t>(partition->shared_scratch)));
@@ -332,7 +330,7 @@ __attribute__((noinline)) bool Run::cut_without_state(const Step& step, pf_call&
   if (kernel == nullptr) return fail_step(step, PF_UNIMPLEMENTED, "there is no such kernel");
   if (kernel->state_size != nullptr && kernel->state_size(&step.call) > sizeof(program))
     return fail_step(step, PF_UNIMPLEMENTED, "the program is too long to be measured without a state");
-  pf_error error{-1, ""};
+  Error error;
   if (kernel->prepare != nullptr) {
     const pf_code code = kernel->prepare(&step.call, program, &error);
     if (code != PF_OK) return fail_step(step, code, error.message);
@@ -401,7 +399,7 @@ struct Run::Share {
   int64_t next;
   int32_t failed;
   pf_code code;
-  pf_error error;
+  Error error;
 
   static void take(void* argument, int64_t index, int32_t) {
     Share& share = *static_cast<Share*>(argument);
@@ -411,7 +409,7 @@ struct Run::Share {
       if (begin >= share.tasks) return;
       const int64_t end = begin + share.portion < share.tasks ? begin + share.portion : share.tasks;
       const pf_task task{share.phase, begin, end, own, share.shared};
-      pf_error error{-1, ""};
+      Error error;
       const pf_code code = share.kernel->run(share.call, &task, &error);
       if (code != PF_OK && __atomic_exchange_n(&share.failed, 1, __ATOMIC_ACQ_REL) == 0) {
         share.code = code;
@@ -426,7 +424,7 @@ bool Run::run_phase(const Step& step, const pf_kernel* kernel, const pf_call& ca
   if (tasks <= 0) return true;
   unsigned char* shared = arena_ + temporaries_;
   unsigned char* lanes = shared + shared_;
-  pf_error error{-1, ""};
+  Error error;
   if (!parallel || tasks == 1) {
     const pf_task task{phase, 0, tasks, lanes, shared};
     const pf_code code = kernel->run(&call, &task, &error);
@@ -434,7 +432,7 @@ bool Run::run_phase(const Step& step, const pf_kernel* kernel, const pf_call& ca
   }
   const int64_t threads = options_.threads < tasks ? options_.threads : tasks;
   const int64_t portion = tasks / (8 * threads);
-  Share share{kernel, &call, shared, lanes, lane_, phase, tasks, portion > 0 ? portion : 1, 0, 0, PF_OK, {-1, ""}};
+  Share share{kernel, &call, shared, lanes, lane_, phase, tasks, portion > 0 ? portion : 1, 0, 0, PF_OK, {}};
   options_.parallel_for(options_.pool, threads, Share::take, &share);
   return share.failed == 0 || fail_step(step, share.code, share.error.message);
 }

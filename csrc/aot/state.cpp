@@ -183,7 +183,7 @@ pf_code state_init(const Model& model, int32_t isa, void* memory, size_t bytes, 
   for (int32_t index = 0; index < model.nsteps; ++index) {
     const Step& step = *model.steps[index];
     const pf_kernel* kernel = state->kernels[step.kernel];
-    pf_error error{-1, ""};
+    Error error;
     if (kernel->supports != nullptr && !kernel->supports(&step.call, error.message, sizeof(error.message)))
       return fail(report, PF_UNIMPLEMENTED, "[%s] %s   (%s)", step.call.kernel, error.message, step.call.origin);
     if (kernel->prepare == nullptr) continue;

@@ -31,8 +31,24 @@ inline int64_t aligned(int64_t bytes) {
 const char* isa_name(int32_t isa);
 // The kernel as the ISA has it; nullptr if the ISA lacks it.
 const pf_kernel* find_kernel(const Kernel& kernel, int32_t isa);
-int64_t dtype_bytes(int32_t dtype);
 const char* dtype_name(int32_t dtype);
+
+inline int64_t dtype_bytes(int32_t dtype) {
+  constexpr uint8_t kBytes[] = {
+#define PF_ROW(name, code, bits) (bits) < 8 ? 1 : (bits) / 8,
+      PF_DTYPES(PF_ROW)
+#undef PF_ROW
+  };
+  return dtype >= 0 && dtype < PF_DTYPE_COUNT ? kBytes[dtype] : 1;
+}
+
+// What a kernel fills, as it is before: most of it is not worth clearing.
+struct Error : pf_error {
+  Error() {
+    step = -1;
+    message[0] = '\0';
+  }
+};
 
 pf_code fail(const Report& report, pf_code code, const char* format, ...) __attribute__((format(printf, 3, 4)));
 

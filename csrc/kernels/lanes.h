@@ -14,8 +14,6 @@ constexpr int64_t kReductionLanes = 64;
 constexpr int64_t kReductionChunk = 2048;
 constexpr int kCascadeLevels = 56;
 
-#define PF_ALWAYS_INLINE inline __attribute__((always_inline))
-
 // Operations: `apply` works on scalars and vectors; op(identity, x) == op(x, identity) == x bit for bit.
 struct Sum {
   template <class T>

@@ -3,7 +3,7 @@
 #define PYFLOW_KERNELS_SIMD_H
 
 #include <stdint.h>
-#if defined(__FMA__) || defined(__AVX512F__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -139,23 +139,31 @@ template <typename V>
 static inline V greater(V a, V b) {
   return a > b ? a : b;
 }
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX512F__)
+#define PF_WIDE(name) _mm512_##name
+#elif defined(__AVX2__)
+#define PF_WIDE(name) _mm256_##name
+#elif defined(__SSE2__)
+#define PF_WIDE(name) _mm_##name
+#endif
+#if defined(PF_WIDE)
 template <>
 inline Vector<float> lesser(Vector<float> a, Vector<float> b) {
-  return _mm256_min_ps(a, b);
+  return PF_WIDE(min_ps)(a, b);
 }
 template <>
 inline Vector<float> greater(Vector<float> a, Vector<float> b) {
-  return _mm256_max_ps(a, b);
+  return PF_WIDE(max_ps)(a, b);
 }
 template <>
 inline Vector<double> lesser(Vector<double> a, Vector<double> b) {
-  return _mm256_min_pd(a, b);
+  return PF_WIDE(min_pd)(a, b);
 }
 template <>
 inline Vector<double> greater(Vector<double> a, Vector<double> b) {
-  return _mm256_max_pd(a, b);
+  return PF_WIDE(max_pd)(a, b);
 }
+#undef PF_WIDE
 #endif
 
 }  // namespace PF_ISA

@@ -6,6 +6,8 @@
 
 #include "pyflow/backend.h"
 
+#define PF_ALWAYS_INLINE inline __attribute__((always_inline))
+
 namespace pf {
 namespace PF_ISA {
 

@@ -21,7 +21,7 @@ from pyflow.runtime.backends import built_isas, get_include, get_library_dir
 
 FLAGS = (
     "-std=c++17",
-    "-O2",
+    "-Os",
     "-Wall",
     "-Wextra",
     "-fPIC",

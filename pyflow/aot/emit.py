@@ -13,6 +13,7 @@ from pyflow.aot.tables import (
     kernel_accessors,
     kernel_table,
     prepared_table,
+    scalar_tables,
     step_table,
     variable_tables,
 )
@@ -56,7 +57,7 @@ def source(program: Program, weights: Weights, embedded: bool) -> str:
 
 
 def _steps(program: Program, looped: bool) -> list[str]:
-    lines: list[str] = []
+    lines = scalar_tables(program, looped)
     for (body, index), number in program.steps.items():
         lines += [*step_table(program, program.plan.bodies[body][index], number, looped), ""]
     return lines + array("const Step*", "kSteps", (f"&kStep{i}" for i in range(len(program.steps))))
@@ -272,7 +273,7 @@ def _cuts(program: Program, bodies: Bodies) -> list[str]:
     if bodies.late or not numbers or max(numbers) - min(numbers) >= MOST_CUTS:
         return []
     count = max(numbers) - min(numbers) + 1
-    return [f"  pf_partition cuts[{count}];", f"  run.keep_cuts(cuts, {min(numbers)});"]
+    return [f"  pf_partition cuts[{count}];", f"  run.keep_cuts(cuts, {min(numbers)}, arena);"]
 
 
 def _frame(state: str, bodies: Bodies, report: str = "report_of(status)") -> list[str]:

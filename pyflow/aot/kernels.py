@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyflow import dtypes
 from pyflow.plan import Step
 
@@ -50,9 +52,32 @@ FLOAT32 = frozenset(
 FAMILY_OF: dict[str, str] = {kernel: family for family, kernels in FAMILIES.items() for kernel in kernels}
 
 
-def row_of(step: Step) -> str | None:
-    """The row that holds all that a step may need, None if that is the one in its family's table."""
+_MULTIPLYING = frozenset(
+    kernel for family in ("attention", "conv", "conv_grad", "matmul", "winograd") for kernel in FAMILIES[family]
+)
+"""Kernels with products by register tiles (csrc/backends/cpu/gemm.h)."""
+
+
+def row_of(step: Step, narrow: bool) -> str | None:
+    """The row that holds all that a step may need, None if that is the one in its family's table; ``narrow``: are the
+    steps that are linked with it?"""
     if step.kernel not in FLOAT32 or step.inputs[0].dtype is not dtypes.float32:
         return None
-    groups = step.ints[6] if step.kernel in ("conv2d", "conv2d_packed") else None
-    return f"{step.kernel}_one_group_float32" if groups == 1 else f"{step.kernel}_float32"
+    if step.kernel in ("conv2d", "conv2d_packed") and step.ints[6] == 1:
+        return f"{step.kernel}_one_group_float32"
+    if step.kernel == "matmul_packed" and narrow:
+        return "matmul_packed_narrow_float32"
+    return f"{step.kernel}_float32"
+
+
+def all_narrow(steps: Iterable[Step]) -> bool:
+    """Has every product a packed operand of two panels at most, and a left one with adjacent columns? Then tiles of
+    other widths and the packing of left operands need not be linked."""
+    products = [step for step in steps if step.kernel in _MULTIPLYING and step.kernel != "matmul_pack"]
+    return all(
+        step.kernel == "matmul_packed"
+        and step.inputs[0].dtype is dtypes.float32
+        and 1 in (step.inputs[0].strides[-1], step.inputs[0].dims[-1])
+        and step.inputs[1].dims[-3] in (1, 2)
+        for step in products
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from pyflow import dtypes
 from pyflow.aot.kernels import ISAS
@@ -27,14 +26,6 @@ _BEYOND = ("sin", "cos")
 _CASTS = ("cast", "cast_saturated")
 
 
-def programs_of(program: Program) -> Iterator[tuple[str, Step, Scalar]]:
-    """Every program of every step, with its name in the tables."""
-    for (body, index), number in program.steps.items():
-        step = program.plan.bodies[body][index]
-        for place, scalar in enumerate(step.programs):
-            yield f"{number}{'' if place == 0 else f'_{place}'}", step, scalar
-
-
 def has_loops(program: Program) -> bool:
     """Can every program be a loop? Narrow types are decoded and encoded by the program interpreter alone."""
     every = [scalar for step in all_steps(program.plan) for scalar in step.programs]
@@ -50,7 +41,7 @@ def cost(scalar: Scalar) -> float:
     return round(0.1 + 0.15 * len(scalar.instrs), 2)
 
 
-def loop_name(program: Program, isa: str, number: str) -> str:
+def loop_name(program: Program, isa: str, number: int) -> str:
     return f"{program.name}_loop{number}_{isa}"
 
 
@@ -58,7 +49,7 @@ def declarations(program: Program) -> list[str]:
     """For the tables: the loops of each ISA, and what has their runtime linked."""
     lines = ['extern "C" {']
     for isa in built_isas():
-        for number, _, _ in programs_of(program):
+        for number in program.loops.values():
             name = loop_name(program, isa, number)
             lines.append(f"void {name}(void* const* outputs, const void* const* inputs, int64_t n, uint32_t* faults);")
     lines += ["}", ""]
@@ -66,8 +57,9 @@ def declarations(program: Program) -> list[str]:
     return [*lines, ""]
 
 
-def table(program: Program, number: str, scalar: Scalar, instrs: str) -> str:
+def table(program: Program, scalar: Scalar, instrs: str) -> str:
     """The pf_loops that stands for the instructions; ``instrs``: the name of those, or "nullptr"."""
+    number = program.loops[scalar]
     built = built_isas()
     loops = ", ".join(loop_name(program, isa, number) if isa in built else "nullptr" for isa in ISAS)
     anchors = ", ".join(f"&pf::{isa}::loops_anchor" if isa in built else "nullptr" for isa in ISAS)
@@ -105,19 +97,27 @@ def source(program: Program) -> str:
         "}  // namespace",
         "",
     ]
-    for number, step, scalar in programs_of(program):
-        lines += _function(program, number, step, scalar)
+    steps: dict[Scalar, list[Step]] = {}
+    for step in all_steps(program.plan):
+        for scalar in step.programs:
+            steps.setdefault(scalar, []).append(step)
+    for scalar, users in steps.items():
+        lines += _function(program, users, scalar)
     return "\n".join(lines)
 
 
-def _function(program: Program, number: str, step: Step, scalar: Scalar) -> list[str]:
+def _comment(step: Step, scalar: Scalar) -> str:
     words = " ".join(instr.op for instr in scalar.instrs if instr.op != "const")
     origin = f"   {step.origin}".replace("\n", " ").replace("\\", "/") if step.origin else ""
+    return f"// {step.kernel}: {words}{origin}"
+
+
+def _function(program: Program, users: list[Step], scalar: Scalar) -> list[str]:
     types = [_TYPES[dtype] for dtype in _registers(scalar)]
     read = sorted({arg for instr in scalar.instrs for arg in instr.args} | set(scalar.outputs))
     lines = [
-        f"// {step.kernel}: {words}{origin}",
-        f'extern "C" void PF_NAME({program.name}_loop{number}, PF_ISA)(',
+        *dict.fromkeys(_comment(step, scalar) for step in users),
+        f'extern "C" void PF_NAME({program.name}_loop{program.loops[scalar]}, PF_ISA)(',
         "    void* const* outputs, const void* const* inputs, int64_t n, uint32_t* faults) {",
     ]
     used = [k for k in range(len(scalar.inputs)) if k in read]

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pyflow import dims
-from pyflow.aot.kernels import FAMILY_OF, row_of
+from pyflow.aot.kernels import FAMILY_OF, all_narrow, row_of
 from pyflow.aot.sizes import Names, Sizes
 from pyflow.dims import Size, Symbol
 from pyflow.errors import InvalidArgumentError, UnimplementedError, message
 from pyflow.plan import Entry, Kind, Plan, Port, Step
+from pyflow.plan import Program as Scalar
 
 CONTROL = frozenset({"if", "while", "call"})
 RESERVED = (
@@ -72,8 +73,12 @@ class Program:
     """Of late sizes that have none of their own."""
     steps: dict[tuple[int, int], int] = field(default_factory=dict)
     """The number of each kernel step, by body and place in it."""
+    loops: dict[Scalar, int] = field(default_factory=dict)
+    """The number of each loop: equal programs share one."""
     kernels: dict[tuple[str, str | None], int] = field(default_factory=dict)
     """By name and row."""
+    narrow: bool = False
+    """Of all steps (kernels.py)."""
     place: list[int] = field(default_factory=list)
     """By buffer: its number among those of its kind."""
     names: Names = field(default_factory=lambda: Names(prefixed=True))
@@ -99,12 +104,15 @@ def describe(
         place.append(counts[buffer.kind])
         counts[buffer.kind] += 1
     held = [variables[buffer.name] for buffer in plan.buffers if buffer.kind is Kind.VARIABLE]
-    program = Program(name, plan, [], held, bounds, place=place)
+    program = Program(name, plan, [], held, bounds, place=place, narrow=all_narrow(all_steps(plan)))
     for body, steps in enumerate(plan.bodies):
         for index, step in enumerate(steps):
             if step.kernel not in CONTROL:
                 program.steps[body, index] = len(program.steps)
-                program.kernels.setdefault((step.kernel, row_of(step)), len(program.kernels))
+                for scalar in step.programs:
+                    program.loops.setdefault(scalar, len(program.loops))
+                row = row_of(step, program.narrow)
+                program.kernels.setdefault((step.kernel, row), len(program.kernels))
     for taken in RESERVED:
         program.names.give(taken)
     for entry in plan.entries:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 from pyflow.aot import loops
 from pyflow.aot.kernels import FAMILY_OF, ISAS, row_of
-from pyflow.aot.program import Program
+from pyflow.aot.program import Program, all_steps
 from pyflow.aot.sizes import number
 from pyflow.dtypes import DType
 from pyflow.plan import Buffer, Instr, Kind, Step
+from pyflow.plan import Program as Scalar
 from pyflow.runtime.backends import built_isas
 
 
@@ -65,25 +66,28 @@ def _instr(instr: Instr) -> str:
     return f"{{{quoted(instr.op)}, {_dtype(instr.dtype)}, {len(instr.args)}, {{{args}}}, {instr.imm:#x}}}"
 
 
-def _scalar_programs(program: Program, name: str, step: Step, looped: bool) -> list[str]:
-    lines, rows = [], []
-    for index, scalar in enumerate(step.programs):
-        mine = f"{name}{'' if index == 0 else f'_{index}'}"
+def scalar_tables(program: Program, looped: bool) -> list[str]:
+    """Every distinct program of the steps."""
+    epilogues = {scalar for step in all_steps(program.plan) if step.kernel != "elementwise" for scalar in step.programs}
+    lines: list[str] = []
+    for scalar, index in program.loops.items():
         instrs = [_instr(instr) for instr in scalar.instrs]
         dtypes = [*scalar.inputs, *(instr.dtype for instr in scalar.instrs)]
-        if not looped or step.kernel != "elementwise":
-            lines += array("pf_instr", f"kInstrs{mine}", instrs)
+        if not looped or scalar in epilogues:
+            lines += array("pf_instr", f"kInstrs{index}", instrs)
         if looped:
-            epilogue = "nullptr" if step.kernel == "elementwise" else _or_null(f"kInstrs{mine}", instrs)
-            lines += [loops.table(program, mine, scalar, epilogue)]
-        lines += array("int32_t", f"kResults{mine}", map(str, scalar.outputs))
-        lines += array("int32_t", f"kDtypes{mine}", map(_dtype, dtypes))
-        instrs_name = f"&kLoops{mine}.head" if looped else _or_null(f"kInstrs{mine}", instrs)
-        rows.append(
-            f"{{{len(scalar.inputs)}, {len(instrs)}, {len(scalar.outputs)}, {instrs_name}, kResults{mine}, "
-            f"kDtypes{mine}}}"
-        )
-    return lines + array("pf_program", f"kPrograms{name}", rows)
+            read = f"kInstrs{index}" if instrs and scalar in epilogues else "nullptr"
+            lines.append(loops.table(program, scalar, read))
+        lines += array("int32_t", f"kResults{index}", map(str, scalar.outputs))
+        lines += array("int32_t", f"kDtypes{index}", map(_dtype, dtypes))
+    return [*lines, ""] if lines else []
+
+
+def _scalar_program(program: Program, scalar: Scalar, looped: bool) -> str:
+    index, count = program.loops[scalar], len(scalar.instrs)
+    instrs = f"&kLoops{index}.head" if looped else _or_null(f"kInstrs{index}", count)
+    counts = f"{len(scalar.inputs)}, {count}, {len(scalar.outputs)}"
+    return f"{{{counts}, {instrs}, kResults{index}, kDtypes{index}}}"
 
 
 def step_table(program: Program, step: Step, index: int, looped: bool) -> list[str]:
@@ -96,7 +100,8 @@ def step_table(program: Program, step: Step, index: int, looped: bool) -> list[s
     ints = [number(size) if isinstance(size, int) else "PF_UNKNOWN" for size in step.ints]
     lines += array("int64_t", f"kInts{name}", ints)
     lines += array("double", f"kFloats{name}", map(_float, step.floats))
-    lines += _scalar_programs(program, name, step, looped)
+    programs = (_scalar_program(program, scalar, looped) for scalar in step.programs)
+    lines += array("pf_program", f"kPrograms{name}", programs)
     ops = _or_null(f"kOperands{name}", operands)
     fields = [
         quoted(step.kernel),
@@ -114,7 +119,7 @@ def step_table(program: Program, step: Step, index: int, looped: bool) -> list[s
         _or_null(f"kFloats{name}", step.floats),
         _or_null(f"kPrograms{name}", step.programs),
     ]
-    kernel = program.kernels[step.kernel, row_of(step)]
+    kernel = program.kernels[step.kernel, row_of(step, program.narrow)]
     lines.append(f"constexpr Step kStep{name} = {{")
     lines.append(f"    {{{', '.join(fields)}}},")
     lines.append(f"    {kernel}, {index}, {_or_null(f'kBuffers{name}', operands)}}};")

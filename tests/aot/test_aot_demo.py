@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -39,3 +40,19 @@ def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / tool).write_text("#!/bin/sh\n")
         (tmp_path / tool).chmod(0o755)
     assert why_not() is None
+
+
+@pytest.mark.builds
+@not_sanitized
+def test_a_narrow_mlp_is_small(tmp_path: Path) -> None:
+    need("c++")
+    graph = pf.Graph()
+    with graph.as_default():
+        x = value = pf.placeholder(pf.float32, ("batch", 16), name="x")
+        for inputs, outputs in ((16, 32), (32, 32), (32, 4)):
+            value = value @ pf.constant(np.ones((inputs, outputs), np.float32))
+            value = pf.relu(value + pf.constant(np.zeros(outputs, np.float32)))
+    with pf.Session(graph) as session:
+        made = pf.aot.compile(session, {"predict": ([x], [value])}, tmp_path, "mlp")
+    weights = json.loads(made.manifest.read_text())["weights"]["bytes"]
+    assert (tmp_path / "libmlp.so").stat().st_size - weights <= 80_000

@@ -107,13 +107,13 @@ pf_code conv_partition(const pf_call* call, pf_partition* partition, pf_error* e
   Forward forward;
   conv_init<PACKED>(call, &forward);
   const Convolution& conv = forward.conv;
-  const void* program = conv.destination.program;
+  const Epilogue* epilogue = conv.destination.epilogue;
   const bool depthwise = is_depthwise(conv);
   double cost = convolution_cost(conv) * (depthwise ? 2.0 : 1.0);
   size_t scratch = depthwise ? depthwise_scratch_of(conv).epilogue : convolution_scratch(conv).epilogue;
-  if (program != nullptr) {
-    scratch += program_scratch(program);
-    cost += program_cost(program) * static_cast<double>(conv.pixels * conv.columns * conv.groups);
+  if (epilogue != nullptr) {
+    scratch += epilogue->scratch;
+    cost += epilogue->cost * static_cast<double>(conv.pixels * conv.columns * conv.groups);
   }
   partition->thread_scratch = scratch;
   partition->shared_scratch = forward.packed_bytes() + forward.copy_bytes();

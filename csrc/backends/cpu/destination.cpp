@@ -1,12 +1,13 @@
-// Plans and epilogues of destination.h. Nothing here takes long, so it is compiled to be small.
+// Plans and writes of destination.h, once for all ISAs.
 #include "backends/cpu/destination.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "pyflow/loops.h"
 
 namespace pf {
-namespace PF_ISA {
+namespace plain {
 namespace {
 
 /* The instructions of a program, also where a compiled loop stands for them; nullptr if it hides them. */
@@ -25,8 +26,9 @@ bool finish_constant(const pf_program& program, int32_t reg, float* value) {
   return *value == *value;
 }
 
-/* Reads a program whose register 0 is the sum. */
-Finish finish_of(const pf_program& program) {
+}  // namespace
+
+__attribute__((cold)) Finish finish_of(const pf_program& program) {
   const Finish none = {-1, {}};
   Finish finish = {0, {}};
   int32_t sum = 0;
@@ -48,7 +50,9 @@ Finish finish_of(const pf_program& program) {
       step.op = add ? FinishOp::kAdd : FinishOp::kMultiply;
       step.extra = other - 1;
     } else if (strcmp(instr.op, "relu") == 0 && instr.args[0] == sum) {
-      step.op = FinishOp::kRelu;
+      step.op = FinishOp::kClip;
+      step.low = 0;
+      step.high = INFINITY;
     } else if (strcmp(instr.op, "clip") == 0 && instr.args[0] == sum &&
                finish_constant(program, instr.args[1], &step.low) &&
                finish_constant(program, instr.args[2], &step.high)) {
@@ -60,8 +64,6 @@ Finish finish_of(const pf_program& program) {
   }
   return program.noutputs == 1 && program.outputs[0] == sum ? finish : none;
 }
-
-}  // namespace
 
 Folding fold_rows(const pf_view& view, const int64_t* dims, int32_t rows, int32_t limit) {
   const auto stride_of = [&](int32_t axis) { return view.dims[axis] == 1 ? 0 : view.strides[axis]; };
@@ -88,11 +90,11 @@ int32_t destination_fold(const pf_view& output, const pf_view* extras, int32_t n
 }
 
 void destination_init(Destination* to, const pf_view& output, const pf_view* extras, int32_t nextras,
-                      const void* program, int32_t fold) {
-  to->program = program;
+                      const Epilogue* epilogue, int32_t fold) {
+  to->epilogue = epilogue;
   to->nextras = nextras;
   to->ndim = output.ndim - fold;
-  to->direct = program == nullptr && (output.strides[output.ndim - 1] == 1 || output.dims[output.ndim - 1] == 1);
+  to->direct = epilogue == nullptr && (output.strides[output.ndim - 1] == 1 || output.dims[output.ndim - 1] == 1);
   to->output = output;
   to->extras = extras;
   if (fold == 0) return;
@@ -117,7 +119,7 @@ void destination_init(Destination* to, const pf_view& output, const pf_view* ext
 template <typename T>
 void destination_write(const Destination& to, const T* sums, int64_t sums_stride, int64_t rows, int64_t columns,
                        const int64_t* index, void* scratch, uint32_t* faults) {
-  if (to.program != nullptr) {
+  if (to.epilogue != nullptr) {
     EpilogueBlock block;
     block.sums = sums;
     block.sums_stride = sums_stride;
@@ -128,7 +130,7 @@ void destination_write(const Destination& to, const T* sums, int64_t sums_stride
     block.index = index;
     block.extras = to.extras;
     block.output = &to.output;
-    epilogue_block(to.program, block, scratch, faults);
+    to.epilogue->write(reinterpret_cast<const char*>(to.epilogue) + kEpilogueBytes, block, scratch, faults);
     return;
   }
   T* out = static_cast<T*>(to.output.data) + destination_offset(to, index);
@@ -166,55 +168,16 @@ void destination_write_flat(const Destination& to, const T* sums, int64_t sums_s
   }
 }
 
-int32_t epilogue_supported(const pf_step* step, char* why, size_t why_size, int32_t own) {
-  if (step->ninputs < own || step->noutputs != 1) {
-    return refuse(why, why_size, "%s takes at least %d inputs and 1 output, got %d and %d", step->kernel, own,
-                  step->ninputs, step->noutputs);
-  }
-  const int32_t dtype = step->inputs[0].dtype;
-  if (step->nprograms == 0) {
-    if (step->ninputs != own)
-      return refuse(why, why_size, "%s without an epilogue takes %d inputs, got %d", step->kernel, own, step->ninputs);
-    if (step->outputs[0].dtype != dtype) {
-      return refuse(why, why_size, "%s without an epilogue gives %s, not %s", step->kernel, dtype_name(dtype),
-                    dtype_name(step->outputs[0].dtype));
-    }
-    return 1;
-  }
-  if (step->nprograms != 1)
-    return refuse(why, why_size, "%s takes one epilogue, got %d", step->kernel, step->nprograms);
-  const pf_program& program = step->programs[0];
-  if (program.ninputs != step->ninputs - own + 1 || program.noutputs != 1) {
-    return refuse(why, why_size, "the epilogue of %s has %d inputs and %d outputs, expected %d and 1", step->kernel,
-                  program.ninputs, program.noutputs, step->ninputs - own + 1);
-  }
-  if (program.register_dtypes[0] != dtype) {
-    return refuse(why, why_size, "register 0 of the epilogue of %s is %s, expected %s", step->kernel,
-                  dtype_name(program.register_dtypes[0]), dtype_name(dtype));
-  }
-  return program_supported(&program, why, why_size);
-}
-
-size_t epilogue_state_size(const pf_step* step) {
-  return step->nprograms == 0 ? 0 : kFinishBytes + program_state_size(&step->programs[0]);
-}
-
-pf_code epilogue_prepare(const pf_step* step, void* state, pf_error* error) {
-  if (step->nprograms == 0) return PF_OK;
-  *static_cast<Finish*>(state) = finish_of(step->programs[0]);
-  return program_prepare(&step->programs[0], static_cast<char*>(state) + kFinishBytes, error);
-}
-
-void destination_straighten(Destination* to, const pf_call* call) {
+void destination_straighten(Destination* to) {
   to->finish = nullptr;
   to->straight = to->direct && to->ndim == 2;
-  if (to->program == nullptr || to->ndim != 2) return;
-  to->bound = *static_cast<const Finish*>(call->state);
+  if (to->epilogue == nullptr || to->ndim != 2) return;
+  to->bound = to->epilogue->finish;
   const int64_t columns = to->columns();
   bool chain = to->bound.count >= 0 && (to->output.strides[1] == 1 || columns == 1);
   for (int32_t i = 0; i < to->bound.count; ++i) {
     FinishStep& step = to->bound.steps[i];
-    if (step.op != FinishOp::kAdd && step.op != FinishOp::kMultiply) continue;
+    if (step.op == FinishOp::kClip) continue;
     const pf_view& extra = to->extras[step.extra];
     chain = chain && (columns == 1 || (extra.strides[1] == 1 && extra.dims[1] != 1));
     step.data = static_cast<const float*>(extra.data);
@@ -237,5 +200,5 @@ template void destination_write_flat(const Destination&, const float*, int64_t, 
 template void destination_write_flat(const Destination&, const double*, int64_t, int64_t, int64_t, int64_t, int64_t,
                                      void*, uint32_t*);
 
-}  // namespace PF_ISA
+}  // namespace plain
 }  // namespace pf

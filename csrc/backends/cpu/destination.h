@@ -10,7 +10,7 @@
 #include "kernels/view.h"
 
 namespace pf {
-namespace PF_ISA {
+namespace plain {
 
 /* The axes before a view's row axis that can be walked as one with it, and the stride of the result. */
 struct Folding {
@@ -22,12 +22,21 @@ struct Folding {
  * axis; at most `limit` axes are folded. */
 Folding fold_rows(const pf_view& view, const int64_t* dims, int32_t rows, int32_t limit);
 
+/* The state of a kernel with an epilogue: what is known of its program, which follows at kEpilogueBytes. */
+struct Epilogue {
+  Finish finish;
+  void (*write)(const void* program, const EpilogueBlock& block, void* scratch, uint32_t* faults);
+  size_t scratch;  // of a thread
+  double cost;     // of an element
+};
+constexpr size_t kEpilogueBytes = (sizeof(Epilogue) + 63) / 64 * 64;
+
 /* An output [outer..., rows, columns] with the first axes before `rows` folded into it. */
 struct Destination {
-  const void* program;  // a compiled epilogue or nullptr
+  const Epilogue* epilogue;  // or nullptr
   int32_t ndim;
   int32_t nextras;
-  bool direct;  // sums may be written straight to the output: no program, adjacent columns
+  bool direct;  // sums may be written straight to the output: no epilogue, adjacent columns
   pf_view output;
   const pf_view* extras;
   pf_view folded[kMaxProgramOperands];
@@ -37,16 +46,37 @@ struct Destination {
   const Finish* finish;  // what then happens to them, or nullptr
   Finish bound;
 
-  int64_t rows() const { return output.dims[ndim - 2]; }
-  int64_t columns() const { return output.dims[ndim - 1]; }
-  int64_t row_stride() const { return output.strides[ndim - 2]; }
+  PF_ALWAYS_INLINE int64_t rows() const { return output.dims[ndim - 2]; }
+  PF_ALWAYS_INLINE int64_t columns() const { return output.dims[ndim - 1]; }
+  PF_ALWAYS_INLINE int64_t row_stride() const { return output.strides[ndim - 2]; }
 };
 
 /* The most axes that output and extras can fold. */
 int32_t destination_fold(const pf_view& output, const pf_view* extras, int32_t nextras);
 
 void destination_init(Destination* to, const pf_view& output, const pf_view* extras, int32_t nextras,
-                      const void* program, int32_t fold);
+                      const Epilogue* epilogue, int32_t fold);
+
+/* Lets rows be stored straight where all axes but the columns are folded and the epilogue, if any, is a chain. */
+void destination_straighten(Destination* to);
+
+/* Writes a block of sums that starts at `index`. T is float, double, int32_t or int64_t. */
+template <typename T>
+void destination_write(const Destination& to, const T* sums, int64_t sums_stride, int64_t rows, int64_t columns,
+                       const int64_t* index, void* scratch, uint32_t* faults);
+
+/* Writes rows [row, row + rows) of all outer and row indices counted as one, cut where an outer index changes. T is
+ * float or double. */
+template <typename T>
+void destination_write_flat(const Destination& to, const T* sums, int64_t sums_stride, int64_t row, int64_t rows,
+                            int64_t column, int64_t columns, void* scratch, uint32_t* faults);
+
+/* The chain that a program is whose register 0 is the sum. */
+Finish finish_of(const pf_program& program);
+
+}  // namespace plain
+
+namespace PF_ISA {
 
 /* Element offset of an index of the output. */
 static inline int64_t destination_offset(const Destination& to, const int64_t* index) {
@@ -55,31 +85,14 @@ static inline int64_t destination_offset(const Destination& to, const int64_t* i
   return offset;
 }
 
-/* Writes a block of sums that starts at `index`. */
-template <typename T>
-void destination_write(const Destination& to, const T* sums, int64_t sums_stride, int64_t rows, int64_t columns,
-                       const int64_t* index, void* scratch, uint32_t* faults);
-
-/* Writes rows [row, row + rows) of all outer and row indices counted as one, cut where an outer index changes. */
-template <typename T>
-void destination_write_flat(const Destination& to, const T* sums, int64_t sums_stride, int64_t row, int64_t rows,
-                            int64_t column, int64_t columns, void* scratch, uint32_t* faults);
-
 /* What `supports` asks of the optional epilogue of a kernel whose own operands are the first `own` inputs. */
 int32_t epilogue_supported(const pf_step* step, char* why, size_t why_size, int32_t own = 2);
-
-/* The state of a kernel with an epilogue: its Finish, then the compiled program. */
-constexpr size_t kFinishBytes = (sizeof(Finish) + 63) / 64 * 64;
-
 size_t epilogue_state_size(const pf_step* step);
 pf_code epilogue_prepare(const pf_step* step, void* state, pf_error* error);
 
-static inline const void* epilogue_of(const pf_call* call) {
-  return call->step->nprograms == 0 ? nullptr : static_cast<const char*>(call->state) + kFinishBytes;
+static inline const Epilogue* epilogue_of(const pf_call* call) {
+  return call->step->nprograms == 0 ? nullptr : static_cast<const Epilogue*>(call->state);
 }
-
-/* Lets rows be stored straight where all axes but the columns are folded and the epilogue, if any, is a chain. */
-void destination_straighten(Destination* to, const pf_call* call);
 
 }  // namespace PF_ISA
 }  // namespace pf

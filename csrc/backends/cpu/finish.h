@@ -8,14 +8,14 @@
 #include "kernels/simd.h"
 
 namespace pf {
-namespace PF_ISA {
+namespace plain {
 
-enum class FinishOp : int32_t { kAdd, kMultiply, kRelu, kClip };
+enum class FinishOp : int32_t { kAdd, kMultiply, kClip };
 
 struct FinishStep {
   FinishOp op;
   int32_t extra;       // operand of an addition or product, counted from 0
-  float low, high;     // of a clip
+  float low, high;     // of a clip; what only has one bound is clipped to infinity
   const float* data;   // the extra's element (0, 0), once bound
   int64_t row_stride;  // its columns are adjacent
 };
@@ -28,20 +28,18 @@ struct Finish {
   FinishStep steps[kMaxFinishSteps];
 };
 
+}  // namespace plain
+
+namespace PF_ISA {
+
+using namespace plain;
+
 /* low > x ? low : x and high < x ? high : x. A comparison with NaN is false, so each keeps a NaN of x; -0 stays. */
 static inline Vector<float> not_below(Vector<float> x, Vector<float> low) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  return _mm256_max_ps(low, x);
-#else
-  return low > x ? low : x;
-#endif
+  return greater(low, x);
 }
 static inline Vector<float> not_above(Vector<float> x, Vector<float> high) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  return _mm256_min_ps(high, x);
-#else
-  return high < x ? high : x;
-#endif
+  return lesser(high, x);
 }
 
 /* Fetches what finish_tile will read of operands that have rows. */
@@ -80,13 +78,6 @@ static inline void finish_tile(const Finish& finish, int64_t row, int64_t column
         for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8
           for (int j = 0; j < COUNT; ++j) sum[i][j] *= load(data + i * step.row_stride + j * lanes);
-        }
-        break;
-      case FinishOp::kRelu:
-#pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 8
-          for (int j = 0; j < COUNT; ++j) sum[i][j] = not_below(sum[i][j], Vector<float>{});
         }
         break;
       case FinishOp::kClip: {

@@ -176,11 +176,14 @@ int64_t vectors_of(int64_t rows, int64_t left) {
 
 }  // namespace
 
-template <typename T>
+template <typename T, Width WIDTH>
 void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
                       int64_t c_stride, const Store& how) {
   if (rows == 0) return;
   constexpr int64_t lanes = kLanes<T>;
+  constexpr bool narrow = WIDTH == Width::kNarrow;
+  constexpr int64_t widest = !narrow ? 8 : kNarrow / lanes < 4 ? kNarrow / lanes : 4;  // vectors of a row of a tile
+  constexpr bool single = !narrow || kPanel == lanes;
   const int64_t none = 0;
   const bool scattered = a.rows != nullptr;
   const int64_t tiles = ceildiv(rows, kRows), low = rows / tiles, higher = rows - low * tiles;  // tiles of low + 1 rows
@@ -196,7 +199,7 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
                         0,
                         &how};
   for (int64_t column = 0, count; column + lanes <= columns; column += count * lanes) {
-    count = vectors_of(rows, (columns - column) / lanes);
+    count = vectors_of(rows, minimum_of(widest, (columns - column) / lanes));
     const T* left = a.data;
     const T* right = b.data + column / kPanel * b.panel_stride + column % kPanel;
     const bool last = (column / kPanel + 1) * kPanel >= columns;
@@ -210,15 +213,15 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
       T* to = c + row * c_stride + column;
       if (count == 2) {
         tile_of_two<T>(height, product, left, right, to, next, row, column);
-      } else if (count == 1) {
+      } else if (single && count == 1) {
         tile_of<T, kRows, 1>(height, product, left, right, to, next, row, column);
-      } else if (count == 8) {
+      } else if (widest == 8 && count == 8) {
         tile<T, 1, 8>(product, left, right, to, next, row, column);
-      } else if (rows == 1) {
+      } else if (widest >= 4 && rows == 1) {
         tile<T, 1, 4>(product, left, right, to, next, row, column);
-      } else if (rows == 2) {
+      } else if (widest >= 4 && rows == 2) {
         tile<T, 2, 4>(product, left, right, to, next, row, column);
-      } else {
+      } else if (widest >= 4) {
         tile<T, 3, 4>(product, left, right, to, next, row, column);
       }
       left += height * a.stride;
@@ -244,7 +247,6 @@ void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int6
 
 template <typename T>
 void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to) {
-  constexpr int64_t stretch = 16;  // a cache line of each column is used up before the next column is touched
   if (column_stride == 1 && columns == kPanel) {
     constexpr int64_t ahead = 16;  // rows lie apart, where no hardware fetches them early
     for (int64_t k = 0; k < depth; ++k) {
@@ -255,32 +257,22 @@ void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, in
 #pragma GCC unroll 16
       for (int64_t j = 0; j < kPanel; j += kLanes<T>) store(to + k * kPanel + j, load(from + j));
     }
-    return;
-  }
-  const bool adjacent = k_stride == 1 && column_stride != 1;
-  if (adjacent) transpose_block(columns, depth, b, column_stride, to, kPanel);
-  if (adjacent && columns == kPanel) return;
-  for (int64_t k0 = 0; k0 < depth; k0 += stretch) {
-    const int64_t k1 = minimum_of(depth, k0 + stretch);
-    if (column_stride == 1) {
-      for (int64_t k = k0; k < k1; ++k) {
-        for (int64_t j = 0; j < columns; ++j) to[k * kPanel + j] = b[k * k_stride + j];
-      }
-    } else if (!adjacent) {
-      for (int64_t j = 0; j < columns; ++j) {
-        for (int64_t k = k0; k < k1; ++k) to[k * kPanel + j] = b[k * k_stride + j * column_stride];
-      }
-    }
-    for (int64_t k = k0; k < k1; ++k) {
-      for (int64_t j = columns; j < kPanel; ++j) to[k * kPanel + j] = T(0);
-    }
+  } else if (k_stride == 1 && column_stride != 1) {
+    transpose_block(columns, depth, b, column_stride, to, kPanel);
+    plain::pad_panel(depth, columns, to);
+  } else {
+    plain::pack_panel(depth, columns, b, k_stride, column_stride, to);
   }
 }
 
-template void multiply_columns(int64_t, int64_t, int64_t, const Left<float>&, const Right<float>&, float*, int64_t,
-                               const Store&);
-template void multiply_columns(int64_t, int64_t, int64_t, const Left<double>&, const Right<double>&, double*, int64_t,
-                               const Store&);
+template void multiply_columns<float>(int64_t, int64_t, int64_t, const Left<float>&, const Right<float>&, float*,
+                                      int64_t, const Store&);
+template void multiply_columns<double>(int64_t, int64_t, int64_t, const Left<double>&, const Right<double>&, double*,
+                                       int64_t, const Store&);
+template void multiply_columns<float, Width::kNarrow>(int64_t, int64_t, int64_t, const Left<float>&,
+                                                      const Right<float>&, float*, int64_t, const Store&);
+template void multiply_columns<double, Width::kNarrow>(int64_t, int64_t, int64_t, const Left<double>&,
+                                                       const Right<double>&, double*, int64_t, const Store&);
 
 template void pack_left(int64_t, int64_t, const float*, int64_t, int64_t, float*, int64_t);
 template void pack_left(int64_t, int64_t, const double*, int64_t, int64_t, double*, int64_t);

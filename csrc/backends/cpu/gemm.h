@@ -13,10 +13,23 @@
 #include "kernels/view.h"
 
 namespace pf {
+namespace plain {
+
+constexpr int64_t kPanel = 16;  // columns of a panel
+
+/* Packs depth x columns (at most 16) into one panel [depth][16], zero padded; and the padding alone. T is float or
+ * double. */
+template <typename T>
+void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to);
+template <typename T>
+void pad_panel(int64_t depth, int64_t columns, T* to);
+
+}  // namespace plain
+
 namespace PF_ISA {
 namespace gemm {
 
-constexpr int64_t kPanel = 16;  // columns of a panel
+using plain::kPanel;
 constexpr int64_t kBlockRows = 48;
 constexpr int64_t kBlockPanels = 16;
 
@@ -76,8 +89,13 @@ struct Store {
   int64_t row, column;
 };
 
+/* What is known of a product when it is compiled: whole panels, of kNarrow columns at most, take fewer kinds of tiles.
+ */
+constexpr int64_t kNarrow = 2 * kPanel;
+enum class Width { kAny, kNarrow };
+
 /* c[rows, columns] = a b as `how` says, c rows `c_stride` apart; columns are whole vectors. T is float or double. */
-template <typename T>
+template <typename T, Width WIDTH = Width::kAny>
 void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
                       int64_t c_stride, const Store& how);
 
@@ -85,14 +103,14 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
 template <typename T>
 static inline void multiply(int64_t rows, int64_t panels, int64_t depth, const Left<T>& a, const Right<T>& b, T* c,
                             int64_t c_stride, bool accumulate) {
-  multiply_columns(rows, panels * kPanel, depth, a, b, c, c_stride, {accumulate, nullptr, 0, 0});
+  multiply_columns<T>(rows, panels * kPanel, depth, a, b, c, c_stride, {accumulate, nullptr, 0, 0});
 }
 
 /* Copies rows x depth of any strides to rows `stride` apart along which k is adjacent. */
 template <typename T>
 void pack_left(int64_t rows, int64_t depth, const T* a, int64_t row_stride, int64_t k_stride, T* to, int64_t stride);
 
-/* Packs depth x columns (at most 16) into one panel [depth][16], zero padded. T is float or double. */
+/* What plain::pack_panel does, in vectors where elements are adjacent. */
 template <typename T>
 void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to);
 

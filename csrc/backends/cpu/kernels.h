@@ -1,7 +1,8 @@
 // How a kernel family shows its kernels. Every family file is compiled once per ISA with -DPF_ISA=portable, avx2 or
 // avx512, lives in namespace pf::PF_ISA and defines `const pf_kernel* <family>_kernels(int32_t* count)`; a line in
 // families.def names it. Files of this folder are freestanding: no allocation, exceptions, RTTI, std containers,
-// function-local statics or constructors before main; what is not in the ISA's namespace is static.
+// function-local statics or constructors before main; what is not in the ISA's namespace is static. What needs no
+// vectors and knows an ISA by numbers alone is in pf::plain: its files (setup.py) are compiled once, for the least ISA.
 #ifndef PYFLOW_BACKENDS_CPU_KERNELS_H
 #define PYFLOW_BACKENDS_CPU_KERNELS_H
 

@@ -9,19 +9,23 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
+/* What a kernel takes. A narrow b (gemm.h) is packed, and k is adjacent along the rows of its a. */
+enum class Operands { kPlain, kPacked, kNarrow };
+
 /* Panels [first, first + count) over k in [k0, k0 + depth) for one block, whose first row and column `how` names;
  * `scratch` holds a packed panel. */
-template <typename T, bool PACKED>
+template <typename T, Operands OPERANDS>
 void multiply_panels(const MatmulPlan& plan, int64_t rows, int64_t first, int64_t count, int64_t k0, int64_t depth,
                      const gemm::Left<T>& left, const T* b, T* scratch, T* sums, int64_t sums_stride,
                      const gemm::Store& how) {
+  constexpr auto width = OPERANDS == Operands::kNarrow ? gemm::Width::kNarrow : gemm::Width::kAny;
   const int64_t full = plan.n / gemm::kPanel;  // panels without padding
-  if (PACKED || plan.panels_from == Panels::kShared) {
+  if (OPERANDS != Operands::kPlain || plan.panels_from == Panels::kShared) {
     const int64_t panel_stride = plan.k * gemm::kPanel;
     const bool last = k0 + depth == plan.k;
     const int64_t ahead = last ? panel_stride - k0 * gemm::kPanel : depth * gemm::kPanel - (count - 1) * panel_stride;
     const gemm::Right<T> right = {b + first * panel_stride + k0 * gemm::kPanel, gemm::kPanel, panel_stride, ahead};
-    gemm::multiply_columns(rows, count * gemm::kPanel, depth, left, right, sums, sums_stride, how);
+    gemm::multiply_columns<T, width>(rows, count * gemm::kPanel, depth, left, right, sums, sums_stride, how);
     return;
   }
   int64_t done = 0;
@@ -39,7 +43,7 @@ void multiply_panels(const MatmulPlan& plan, int64_t rows, int64_t first, int64_
   }
 }
 
-template <typename T, bool PACKED>
+template <typename T, Operands OPERANDS>
 void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call* call, const pf_task* task,
                int64_t block, uint32_t* faults) {
   const int64_t row_block = block % plan.row_blocks;
@@ -74,18 +78,18 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
     const int64_t k0 = gemm::part_begin(plan.k, parts_of_k, part);
     const int64_t depth = gemm::part_begin(plan.k, parts_of_k, part + 1) - k0;
     gemm::Left<T> left = {a + k0 * plan.a_k, plan.a_row};
-    if (plan.pack_left) {
+    if (OPERANDS != Operands::kNarrow && plan.pack_left) {
       gemm::pack_left(rows, depth, left.data, plan.a_row, plan.a_k, left_scratch, depth);
       left = {left_scratch, depth};
     }
     if (straight > 0) {
       const Finish* finish = k0 + depth == plan.k ? destination.finish : nullptr;
-      multiply_panels<T, PACKED>(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c,
-                                 destination.row_stride(), {k0 > 0, finish, row, column});
+      multiply_panels<T, OPERANDS>(plan, rows, panel, straight, k0, depth, left, b, right_scratch, c,
+                                   destination.row_stride(), {k0 > 0, finish, row, column});
     }
     if (buffered > 0) {
-      multiply_panels<T, PACKED>(plan, rows, panel + straight, buffered, k0, depth, left, b, right_scratch, sums,
-                                 buffered * gemm::kPanel, {k0 > 0, nullptr, 0, 0});
+      multiply_panels<T, OPERANDS>(plan, rows, panel + straight, buffered, k0, depth, left, b, right_scratch, sums,
+                                   buffered * gemm::kPanel, {k0 > 0, nullptr, 0, 0});
     }
   }
   if (buffered == 0) return;
@@ -166,38 +170,17 @@ int32_t matmul_supports(const pf_step* step, char* why, size_t why_size) {
 
 template <bool PACKED>
 pf_code matmul_partition(const pf_call* call, pf_partition* partition, pf_error*) {
-  MatmulPlan plan;
-  matmul_plan(call, PACKED, &plan);
-  const bool integers = !is_float(call->inputs[0].dtype);
-  if (integers) plan.panels_from = Panels::kDirect;
-  const double products = static_cast<double>(plan.batches) * static_cast<double>(plan.m) *
-                          static_cast<double>(plan.n) * static_cast<double>(plan.k);
-  const double per_nanosecond = integers ? 3.0 : plan.element == 4 ? 40.0 : 20.0;
-  const double right_bytes = static_cast<double>(plan.copies * plan.n * plan.k) * static_cast<double>(plan.element);
-  double cost = 80.0 + products / per_nanosecond + right_bytes / 100.0;
-  const void* program = plan.destination.program;
-  partition->thread_scratch = matmul_scratch(plan).end;
-  if (program != nullptr) {
-    partition->thread_scratch += program_scratch(program);
-    cost += program_cost(program) * static_cast<double>(plan.batches * plan.m * plan.n);
-  }
-  partition->shared_scratch = 0;
-  if (plan.panels_from != Panels::kShared) return one_phase(partition, plan.tasks(), cost);
-  partition->phases = 2;
-  partition->tasks[0] = plan.tasks() == 0 ? 0 : plan.copies * plan.panels;
-  partition->tasks[1] = plan.tasks();
-  partition->shared_scratch = static_cast<size_t>(plan.copies * plan.panels * plan.k * gemm::kPanel) * plan.element;
-  partition->cost = cost + 0.3 * static_cast<double>(plan.copies * plan.panels * plan.k * gemm::kPanel);
-  return PF_OK;
+  return matmul_cut(call, PACKED, kTiles, partition);
 }
 
-template <bool PACKED, int32_t ONLY = kEveryDtype>
+template <Operands OPERANDS, int32_t ONLY = kEveryDtype>
 pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
   MatmulPlan plan;
-  matmul_plan(call, PACKED, &plan);
+  matmul_plan(call, OPERANDS != Operands::kPlain, kTiles, &plan);
   const MatmulScratch parts = matmul_scratch(plan);
   const int32_t dtype = call->inputs[0].dtype;
-  const bool packing = !PACKED && plan.panels_from == Panels::kShared && is_float(dtype) && task->phase == 0;
+  const bool packing =
+      OPERANDS == Operands::kPlain && plan.panels_from == Panels::kShared && is_float(dtype) && task->phase == 0;
   if (packing) {
     is_dtype<ONLY>(dtype, PF_DTYPE_float32) ? pack_shared<float>(plan, call, task)
                                             : pack_shared<double>(plan, call, task);
@@ -206,9 +189,9 @@ pf_code matmul_run(const pf_call* call, const pf_task* task, pf_error* error) {
   uint32_t faults = 0;
   for (int64_t block = task->begin; block < task->end; ++block) {
     if (is_dtype<ONLY>(dtype, PF_DTYPE_float32)) {
-      run_block<float, PACKED>(plan, parts, call, task, block, &faults);
+      run_block<float, OPERANDS>(plan, parts, call, task, block, &faults);
     } else if (dtype == PF_DTYPE_float64) {
-      run_block<double, PACKED>(plan, parts, call, task, block, &faults);
+      run_block<double, OPERANDS>(plan, parts, call, task, block, &faults);
     } else if (dtype == PF_DTYPE_int32) {
       run_integers<int32_t>(plan, parts, call, task, block, &faults);
     } else {
@@ -236,55 +219,29 @@ int32_t pack_supports(const pf_step* step, char* why, size_t why_size) {
   return 1;
 }
 
-pf_code pack_partition(const pf_call* call, pf_partition* partition, pf_error*) {
-  const pf_view& panels = call->outputs[0];
-  partition->thread_scratch = 0;
-  partition->shared_scratch = 0;
-  return one_phase(partition, count_elements(panels.dims, panels.ndim - 2),
-                   20.0 + 0.3 * static_cast<double>(count_elements(panels)));
-}
-
-template <typename T>
-void pack_panels(const pf_call* call, const pf_task* task) {
-  const pf_view& b = call->inputs[0];
-  const pf_view& panels = call->outputs[0];
-  const int32_t outer = b.ndim - 2;
-  const int64_t depth = b.dims[outer];
-  const int64_t per_copy = panels.dims[outer];
-  for (int64_t i = task->begin; i < task->end; ++i) {
-    const int64_t column = i % per_copy * gemm::kPanel;
-    int64_t copy = i / per_copy;
-    const T* from = static_cast<const T*>(b.data) + column * b.strides[outer + 1];
-    for (int32_t axis = outer - 1; axis >= 0; --axis) {
-      from += copy % b.dims[axis] * b.strides[axis];
-      copy /= b.dims[axis];
-    }
-    gemm::pack_panel(depth, minimum_of(gemm::kPanel, b.dims[outer + 1] - column), from, b.strides[outer],
-                     b.strides[outer + 1], static_cast<T*>(panels.data) + i * depth * gemm::kPanel);
-  }
-}
-
-template <int32_t ONLY = kEveryDtype>
 pf_code pack_run(const pf_call* call, const pf_task* task, pf_error*) {
-  is_dtype<ONLY>(call->inputs[0].dtype, PF_DTYPE_float32) ? pack_panels<float>(call, task)
-                                                          : pack_panels<double>(call, task);
+  call->inputs[0].dtype == PF_DTYPE_float32 ? matmul_pack_panels<float>(call, task, gemm::pack_panel<float>)
+                                            : matmul_pack_panels<double>(call, task, gemm::pack_panel<double>);
   return PF_OK;
 }
 
 const pf_kernel kKernels[] = {
     {"matmul", matmul_supports<false>, epilogue_state_size, epilogue_prepare, matmul_partition<false>,
-     matmul_run<false>},
-    {"matmul_pack", pack_supports, nullptr, nullptr, pack_partition, pack_run<>},
+     matmul_run<Operands::kPlain>},
+    {"matmul_pack", pack_supports, nullptr, nullptr, matmul_pack_cut, pack_run},
     {"matmul_packed", matmul_supports<true>, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
-     matmul_run<true>},
+     matmul_run<Operands::kPacked>},
 };
 
 }  // namespace
 
-PF_FLOAT32(matmul, epilogue_state_size, epilogue_prepare, matmul_partition<false>, matmul_run<false, PF_DTYPE_float32>)
-PF_FLOAT32(matmul_pack, nullptr, nullptr, pack_partition, pack_run<PF_DTYPE_float32>)
+PF_FLOAT32(matmul, epilogue_state_size, epilogue_prepare, matmul_partition<false>,
+           matmul_run<Operands::kPlain, PF_DTYPE_float32>)
+PF_FLOAT32(matmul_pack, nullptr, nullptr, matmul_pack_cut, matmul_pack_floats)
 PF_FLOAT32(matmul_packed, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
-           matmul_run<true, PF_DTYPE_float32>)
+           matmul_run<Operands::kPacked, PF_DTYPE_float32>)
+PF_FLOAT32_AS(matmul_packed_narrow, matmul_packed, epilogue_state_size, epilogue_prepare, matmul_partition<true>,
+              matmul_run<Operands::kNarrow, PF_DTYPE_float32>)
 
 const pf_kernel* matmul_kernels(int32_t* count) {
   *count = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -1,24 +1,23 @@
-// How a matmul call is read and cut. Nothing here takes long, so it is compiled to be small.
+// How a matmul call is read and cut, once for all ISAs.
 #include "backends/cpu/matmul_plan.h"
 
 namespace pf {
-namespace PF_ISA {
+namespace plain {
 namespace {
 
 /* Panels that make a task worth its start, at least as many as the widest tile spans. */
-int64_t panels_per_task(int64_t rows, int64_t depth) {
-  constexpr int64_t spanned = 8 * kLanes<float> / gemm::kPanel;
-  constexpr int64_t widest = spanned > 1 ? spanned : 1;
+int64_t panels_per_task(int64_t rows, int64_t depth, int64_t lanes) {
+  const int64_t widest = maximum_of(1, 8 * lanes / kPanel);
   constexpr int64_t worthwhile = 1 << 18;  // multiplications
-  const int64_t wanted = ceildiv(worthwhile, maximum_of(1, rows * depth * gemm::kPanel));
+  const int64_t wanted = ceildiv(worthwhile, maximum_of(1, rows * depth * kPanel));
   return maximum_of(widest, wanted);
 }
 
-void matmul_cut(MatmulPlan* plan, bool packed) {
+void cut(MatmulPlan* plan, bool packed, const Tiles& tiles) {
   const int64_t a_bytes = plan->a_row * static_cast<int64_t>(plan->element);
   plan->row_blocks = maximum_of(1, ceildiv(plan->m, kBlockRows));
   plan->pack_left = (plan->a_k != 1 && plan->k > 1) ||
-                    (gemm::kRows > 6 && plan->m > 6 && plan->n > gemm::kPanel && plan->k > 64 && a_bytes % 4096 == 0);
+                    (tiles.rows > 6 && plan->m > 6 && plan->n > kPanel && plan->k > 64 && a_bytes % 4096 == 0);
   if (packed) {
     plan->panels_from = Panels::kGiven;
   } else if (plan->b_column == 1 && (plan->m <= 8 || plan->k * plan->b_k <= 4096)) {
@@ -29,7 +28,7 @@ void matmul_cut(MatmulPlan* plan, bool packed) {
     plan->panels_from = Panels::kShared;
   }
   const int64_t rows = minimum_of(plan->m, kBlockRows);
-  int64_t group = panels_per_task(rows, plan->k);
+  int64_t group = panels_per_task(rows, plan->k, tiles.lanes);
   if (rows > 8) group = maximum_of(group, kBlockPanels);
   group = minimum_of(group, 8 * kBlockPanels);
   plan->panel_groups = maximum_of(1, ceildiv(plan->panels, group));
@@ -63,7 +62,7 @@ int32_t longer_rows(const pf_view& b, const pf_view& c) {
 
 }  // namespace
 
-void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan) {
+void matmul_plan(const pf_call* call, bool packed, const Tiles& tiles, MatmulPlan* plan) {
   pf_view a = call->inputs[0];
   const pf_view& b = call->inputs[1];
   pf_view c = call->outputs[0];
@@ -88,9 +87,9 @@ void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan) {
   plan->n = c.dims[rows + 1];
   plan->k = a.dims[rows + 1];
   plan->element = static_cast<size_t>(element_size(a.dtype));
-  plan->panels = ceildiv(plan->n, gemm::kPanel);
+  plan->panels = ceildiv(plan->n, kPanel);
   plan->a_k = a.strides[rows + 1];
-  plan->b_k = packed ? gemm::kPanel : b.strides[rows];
+  plan->b_k = packed ? kPanel : b.strides[rows];
   plan->b_column = packed || plan->n == 1 ? 1 : b.strides[rows + 1];
   plan->a_row = fold == 0 ? a.strides[rows] : fold_rows(a, c.dims, rows, fold).stride;
   for (int32_t axis = rows - fold; axis < rows; ++axis) plan->m *= c.dims[axis];
@@ -105,13 +104,47 @@ void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan) {
     if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
   }
   destination_init(&plan->destination, c, extras, nextras, epilogue_of(call), fold);
-  destination_straighten(&plan->destination, call);
+  destination_straighten(&plan->destination);
   for (int32_t i = 0; i < nextras; ++i) {
     // Sums of several stretches go through c, over what its epilogue reads last.
     if (plan->k > kStretch && extras[i].data == c.data) plan->destination.straight = false;
   }
-  matmul_cut(plan, packed);
+  cut(plan, packed, tiles);
 }
 
-}  // namespace PF_ISA
+pf_code matmul_cut(const pf_call* call, bool packed, const Tiles& tiles, pf_partition* partition) {
+  MatmulPlan plan;
+  matmul_plan(call, packed, tiles, &plan);
+  const bool integers = !is_float(call->inputs[0].dtype);
+  if (integers) plan.panels_from = Panels::kDirect;
+  const double products = static_cast<double>(plan.batches) * static_cast<double>(plan.m) *
+                          static_cast<double>(plan.n) * static_cast<double>(plan.k);
+  const double per_nanosecond = integers ? 3.0 : plan.element == 4 ? 40.0 : 20.0;
+  const double right_bytes = static_cast<double>(plan.copies * plan.n * plan.k) * static_cast<double>(plan.element);
+  double cost = 80.0 + products / per_nanosecond + right_bytes / 100.0;
+  const Epilogue* epilogue = plan.destination.epilogue;
+  partition->thread_scratch = matmul_scratch(plan).end;
+  if (epilogue != nullptr) {
+    partition->thread_scratch += epilogue->scratch;
+    cost += epilogue->cost * static_cast<double>(plan.batches * plan.m * plan.n);
+  }
+  partition->shared_scratch = 0;
+  if (plan.panels_from != Panels::kShared) return one_phase(partition, plan.tasks(), cost);
+  partition->phases = 2;
+  partition->tasks[0] = plan.tasks() == 0 ? 0 : plan.copies * plan.panels;
+  partition->tasks[1] = plan.tasks();
+  partition->shared_scratch = static_cast<size_t>(plan.copies * plan.panels * plan.k * kPanel) * plan.element;
+  partition->cost = cost + 0.3 * static_cast<double>(plan.copies * plan.panels * plan.k * kPanel);
+  return PF_OK;
+}
+
+pf_code matmul_pack_cut(const pf_call* call, pf_partition* partition, pf_error*) {
+  const pf_view& panels = call->outputs[0];
+  partition->thread_scratch = 0;
+  partition->shared_scratch = 0;
+  return one_phase(partition, count_elements(panels.dims, panels.ndim - 2),
+                   20.0 + 0.3 * static_cast<double>(count_elements(panels)));
+}
+
+}  // namespace plain
 }  // namespace pf

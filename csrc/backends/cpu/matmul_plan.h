@@ -8,13 +8,18 @@
 #include "backends/cpu/gemm.h"
 
 namespace pf {
-namespace PF_ISA {
+namespace plain {
 
 /* A block's rows of a and its panels of b stay in a second-level cache for one stretch of k, so that b, which may come
  * from memory, is read once for up to kBlockRows rows. A stretch of one panel stays in a first-level cache. */
 constexpr int64_t kBlockRows = 144;
 constexpr int64_t kBlockPanels = 8;
 constexpr int64_t kStretch = 256;
+
+/* What a plan knows of an ISA: rows of its register tiles, elements of a vector of float32. */
+struct Tiles {
+  int64_t rows, lanes;
+};
 
 /* Where a block finds its panels of b. */
 enum class Panels {
@@ -45,13 +50,34 @@ struct MatmulPlan {
   int64_t turned_sizes[1 + kMaxProgramOperands][2][PF_MAX_NDIM];
 
   /* Are whole panels of c written where they belong, finished in registers? */
-  bool in_place() const { return destination.direct || destination.straight; }
-  int64_t block_rows() const { return ceildiv(m, row_blocks); }
-  int64_t group_panels() const { return gemm::most_panels(panels, panel_groups); }
-  int64_t tasks() const { return m == 0 || n == 0 ? 0 : batches * row_blocks * panel_groups; }
+  PF_ALWAYS_INLINE bool in_place() const { return destination.direct || destination.straight; }
+  PF_ALWAYS_INLINE int64_t block_rows() const { return PF_ISA::ceildiv(m, row_blocks); }
+  PF_ALWAYS_INLINE int64_t group_panels() const { return PF_ISA::gemm::most_panels(panels, panel_groups); }
+  PF_ALWAYS_INLINE int64_t tasks() const { return m == 0 || n == 0 ? 0 : batches * row_blocks * panel_groups; }
 };
 
-void matmul_plan(const pf_call* call, bool packed, MatmulPlan* plan);
+void matmul_plan(const pf_call* call, bool packed, const Tiles& tiles, MatmulPlan* plan);
+
+/* The `partition` of products. */
+pf_code matmul_cut(const pf_call* call, bool packed, const Tiles& tiles, pf_partition* partition);
+
+/* The `partition` and the work of what packs right operands, a panel per task; and its `run` for float32 where packing
+ * is rare, which needs no ISA. */
+template <typename T>
+using PackPanel = void (*)(int64_t depth, int64_t columns, const T* b, int64_t k_stride, int64_t column_stride, T* to);
+
+pf_code matmul_pack_cut(const pf_call* call, pf_partition* partition, pf_error* error);
+template <typename T>
+void matmul_pack_panels(const pf_call* call, const pf_task* task, PackPanel<T> pack);
+pf_code matmul_pack_floats(const pf_call* call, const pf_task* task, pf_error* error);
+
+}  // namespace plain
+
+namespace PF_ISA {
+
+using namespace plain;
+
+constexpr Tiles kTiles = {gemm::kRows, kLanes<float>};
 
 /* Where one batch's operands begin, in elements, and which packed copy of b is its own. */
 struct MatmulBatch {

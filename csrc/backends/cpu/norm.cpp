@@ -40,11 +40,11 @@ static void plan_walk(const pf_call* call, NormWalk* walk) {
   };
   const bool copies =
       !is_contiguous(walk->x) || !is_contiguous(walk->y) || !is_contiguous(walk->scale) || !is_contiguous(walk->bias);
-  const void* program = epilogue_of(call);
+  const Epilogue* epilogue = epilogue_of(call);
   walk->finished_rows = maximum_of(1, kFinishedElements / maximum_of(1, walk->length));
   walk->finished = copies ? lines(4 * walk->length) : 0;
-  walk->epilogue = walk->finished + (program != nullptr ? lines(walk->finished_rows * walk->length) : 0);
-  walk->end = walk->epilogue + (program != nullptr ? program_scratch(program) : 0);
+  walk->epilogue = walk->finished + (epilogue != nullptr ? lines(walk->finished_rows * walk->length) : 0);
+  walk->end = walk->epilogue + (epilogue != nullptr ? epilogue->scratch : 0);
 }
 
 template <class T>
@@ -87,20 +87,21 @@ static void run_typed(const pf_call* call, const pf_task* task, uint32_t* faults
   const T* const scale = adjacent(static_cast<const T*>(call->inputs[1].data), walk.scale, walk.length, scratch);
   const T* const bias =
       adjacent(static_cast<const T*>(call->inputs[2].data), walk.bias, walk.length, scratch + walk.length);
-  const void* const program = epilogue_of(call);
+  const Epilogue* const epilogue = epilogue_of(call);
   Destination destination;
-  if (program != nullptr) {
-    destination_init(&destination, output, call->inputs + kOwnOperands, call->step->ninputs - kOwnOperands, program, 0);
+  if (epilogue != nullptr) {
+    destination_init(&destination, output, call->inputs + kOwnOperands, call->step->ninputs - kOwnOperands, epilogue,
+                     0);
   }
   T* const finished = reinterpret_cast<T*>(memory + walk.finished);
   const bool direct = is_contiguous(walk.y);
   const int64_t end = minimum_of(walk.count, task->end * walk.rows_per_task);
   Position<2> position(walk.rows, task->begin * walk.rows_per_task);
   for (int64_t row = task->begin * walk.rows_per_task, rows; row < end; row += rows) {
-    rows = program != nullptr ? minimum_of(walk.finished_rows, end - row) : 1;
+    rows = epilogue != nullptr ? minimum_of(walk.finished_rows, end - row) : 1;
     for (int64_t i = 0; i < rows; ++i) {
       const T* const from = adjacent(x + position.offset[0], walk.x, walk.length, scratch + 2 * walk.length);
-      if (program != nullptr) {
+      if (epilogue != nullptr) {
         normalise(from, scale, bias, walk.length, epsilon, finished + i * walk.length);
       } else {
         T* const to = static_cast<T*>(output.data) + position.offset[1];
@@ -113,7 +114,7 @@ static void run_typed(const pf_call* call, const pf_task* task, uint32_t* faults
       }
       position.next(walk.rows);
     }
-    if (program == nullptr) continue;
+    if (epilogue == nullptr) continue;
     const int64_t columns = output.dims[output.ndim - 1];
     const int64_t lines = walk.length / columns;
     destination_write_flat(destination, finished, columns, row * lines, rows * lines, 0, columns,
@@ -148,9 +149,9 @@ static pf_code partition(const pf_call* call, pf_partition* partition, pf_error*
   }
   NormWalk walk;
   plan_walk(call, &walk);
-  const void* program = epilogue_of(call);
+  const Epilogue* epilogue = epilogue_of(call);
   partition->thread_scratch = walk.end;
-  const double per_element = 0.3 + (program != nullptr ? program_cost(program) : 0.0);
+  const double per_element = 0.3 + (epilogue != nullptr ? epilogue->cost : 0.0);
   return one_phase_of(
       partition, walk.count, walk.rows_per_task,
       20.0 + 30.0 * static_cast<double>(walk.count) + per_element * static_cast<double>(count_elements(x)));

@@ -89,13 +89,21 @@ struct Gathered {
   int64_t rows, cols;
 };
 
+struct GatherBySize {
+  static void gather_tile(int64_t size, char* to, const char* from, int64_t rows, int64_t cols, int64_t row_stride,
+                          int64_t col_stride) {
+    PF_BY_SIZE(gather, size, to, from, rows, cols, row_stride, col_stride)
+  }
+};
+
 // A tile of an input: where it is if it is dense, else gathered to `memory`, unless that holds it.
+template <typename By = GatherBySize>
 static inline const char* load_tile(const Window& window, int32_t size, char* memory, Gathered& held, int64_t row,
                                     int64_t col, int64_t rows, int64_t cols) {
   const char* from = tile_begin(window, row, col, size);
   if (is_dense(window, rows, cols)) return from;
   if (window.row_stride == 0 && held.from == from && held.cols == cols && held.rows >= rows) return memory;
-  PF_BY_SIZE(gather, size, memory, from, rows, cols, window.row_stride, window.col_stride)
+  By::gather_tile(size, memory, from, rows, cols, window.row_stride, window.col_stride);
   held = {from, rows, cols};
   return memory;
 }

@@ -74,7 +74,7 @@ void winograd_init(const pf_call* call, Winograd* plan) {
   const int32_t nextras = call->step->ninputs - 2;
   destination_init(&plan->destination, y, call->inputs + 2, nextras, epilogue_of(call),
                    destination_fold(y, call->inputs + 2, nextras));
-  destination_straighten(&plan->destination, call);
+  destination_straighten(&plan->destination);
 }
 
 /* Thread scratch: a tile of the source, products, results of a tile, the transformed source, the epilogue's own. */
@@ -293,8 +293,8 @@ pf_code winograd_partition(const pf_call* call, pf_partition* partition, pf_erro
   partition->cost = 100.0 + pairs * (static_cast<double>(plan.channels * plan.columns) / 35.0 + transforms);
   partition->thread_scratch = winograd_scratch(plan).epilogue;
   partition->shared_scratch = 0;
-  if (plan.destination.program != nullptr && !none) {
-    partition->thread_scratch += program_scratch(plan.destination.program);
+  if (plan.destination.epilogue != nullptr && !none) {
+    partition->thread_scratch += plan.destination.epilogue->scratch;
   }
   if (!plan.shared || none) return one_phase(partition, none ? 0 : plan.blocks, partition->cost);
   partition->phases = 2;

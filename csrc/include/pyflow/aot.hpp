@@ -135,11 +135,12 @@ class Run {
   // `state` may be NULL where steps are only measured, for the ISA `isa`.
   Run(const Model& model, State* state, int32_t isa, void** buffers, int64_t* bytes, pf_view* views,
       const Report& report);
-  // Room for what measuring finds of the steps from number `first` on. Only where no step tells a size: what was
-  // measured holds then when it executes.
-  void keep_cuts(pf_partition* cuts, int32_t first) {
+  // Room for what measuring finds of the steps from number `first` on, and the arena that it finds temporaries in. Only
+  // where no step tells a size: what was measured holds then when it executes.
+  void keep_cuts(pf_partition* cuts, int32_t first, void* arena) {
     cuts_ = cuts;
     first_cut_ = first;
+    arena_ = static_cast<unsigned char*>(arena);
   }
 
   // Is the state one of this model's, are the options whole?
