@@ -130,7 +130,10 @@ def prepare(name: str) -> dict[str, float]:
     """Writes the model, its inputs and what is expected; gives its operations and bytes. It has a process of
     its own, so that torch is not in the parent."""
     import models
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
+
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused encoder layer is not counted
 
     models.onnx_file(name, FOLDER)
     module, inputs = models.made(name)

@@ -175,6 +175,7 @@ void Gang::start_workers() {
     signal->value.store(0);
     signal->sleepers.store(0);
   }
+  callers_cpu_ = -1;
   running_.store(0);
   arrived_.store(0);
   votes_.store(false);
@@ -200,6 +201,19 @@ void Gang::work(int32_t thread) {
   }
 }
 
+void Gang::keep_apart() {
+  const int32_t here = sched_getcpu();
+  if (here == callers_cpu_ || here < 0 || here >= CPU_SETSIZE) return;
+  callers_cpu_ = here;
+  cpu_set_t others;
+  if (sched_getaffinity(0, sizeof(others), &others) != 0) return;
+  CPU_CLR(here, &others);
+  if (CPU_COUNT(&others) < made_) return;
+  for (int32_t i = 0; i < made_; ++i) {
+    pthread_setaffinity_np(workers_[static_cast<size_t>(i)].handle, sizeof(others), &others);
+  }
+}
+
 void Gang::run(Body body, void* argument) {
   if (size_ == 1) {
     body(argument, 0);
@@ -211,6 +225,7 @@ void Gang::run(Body body, void* argument) {
   argument_ = argument;
   running_.store(made_);
   const uint32_t finished = finish_.value.load();
+  keep_apart();
   start_.advance();
   body(argument, 0);
   if (made_ != 0) finish_.wait_past(finished);

@@ -20,7 +20,9 @@ int32_t available_cpus();
 int32_t widest_gang();
 
 // A fixed number of threads, the caller of `run` among them. Workers are made by the first run (none ever for size 1)
-// and made anew in a forked child. A waiting thread spins at most 50 microseconds, then sleeps.
+// and made anew in a forked child. A waiting thread spins at most 50 microseconds, then sleeps. Workers stay off the
+// caller's CPU where there are enough others: schedulers, those of virtual machines above all, tend to wake a thread
+// beside the one that wakes it and to leave both there.
 class Gang {
  public:
   typedef void (*Body)(void* argument, int32_t thread);
@@ -58,6 +60,7 @@ class Gang {
   void forget_workers();
   void start_workers();
   void work(int32_t thread);
+  void keep_apart();
   static void* worker_main(void* worker);
 
   // A counter that threads wait on.
@@ -73,6 +76,7 @@ class Gang {
   std::mutex one_run_;
   std::vector<Worker> workers_;  // room for size - 1, so that they stay where they are
   int32_t made_ = 0;             // how many of them run
+  int32_t callers_cpu_ = -1;     // that workers stay off
   bool stop_ = false;
   Body body_ = nullptr;
   void* argument_ = nullptr;
