@@ -14,6 +14,8 @@ constexpr int64_t kTileBytes = 4096;
 constexpr int64_t kMostBytes = 8;
 constexpr int64_t kTile = kTileBytes / kMostBytes;
 
+constexpr int64_t kLongRow = 32;  // elements from which on short code for a copy of bytes pays
+
 template <typename T>
 void copy_elements(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t count) {
   for (int64_t i = 0; i < count; ++i)
@@ -34,7 +36,7 @@ struct Copy {
       swap(rows, cols);
     }
     for (int64_t row = 0; row < rows; ++row) {
-      if (to_col == 1 && from_col == 1) {
+      if (to_col == 1 && from_col == 1 && cols >= kLongRow) {
         memcpy(to, from, static_cast<size_t>(cols * size));
       } else if (size == 8) {
         copy_elements<uint64_t>(to, to_col, from, from_col, cols);
