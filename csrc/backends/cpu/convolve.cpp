@@ -38,11 +38,7 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   const int32_t nextras = call->step->ninputs > 2 ? call->step->ninputs - 2 : 0;
   destination_init(&conv->destination, target, call->inputs + 2, nextras, epilogue_of(call),
                    destination_fold(target, call->inputs + 2, nextras));
-  destination_straighten(&conv->destination);
-  for (int32_t i = 0; i < nextras; ++i) {
-    // Sums of several stretches go through the output, over what its epilogue reads last.
-    if (conv->depth > gemm::kDepth && call->inputs[2 + i].data == target.data) conv->destination.straight = false;
-  }
+  destination_straighten(&conv->destination, conv->depth > gemm::kDepth);
 }
 
 }  // namespace PF_ISA

@@ -168,7 +168,7 @@ void destination_write_flat(const Destination& to, const T* sums, int64_t sums_s
   }
 }
 
-void destination_straighten(Destination* to) {
+void destination_straighten(Destination* to, bool in_stretches) {
   to->finish = nullptr;
   to->straight = to->direct && to->ndim == 2;
   if (to->epilogue == nullptr || to->ndim != 2) return;
@@ -180,6 +180,7 @@ void destination_straighten(Destination* to) {
     if (step.op == FinishOp::kClip) continue;
     const pf_view& extra = to->extras[step.extra];
     chain = chain && (columns == 1 || (extra.strides[1] == 1 && extra.dims[1] != 1));
+    chain = chain && !(in_stretches && extra.data == to->output.data);
     step.data = static_cast<const float*>(extra.data);
     step.row_stride = extra.dims[0] == 1 ? 0 : extra.strides[0];
   }

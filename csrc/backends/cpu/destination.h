@@ -57,8 +57,10 @@ int32_t destination_fold(const pf_view& output, const pf_view* extras, int32_t n
 void destination_init(Destination* to, const pf_view& output, const pf_view* extras, int32_t nextras,
                       const Epilogue* epilogue, int32_t fold);
 
-/* Lets rows be stored straight where all axes but the columns are folded and the epilogue, if any, is a chain. */
-void destination_straighten(Destination* to);
+/* Lets rows be stored straight where all axes but the columns are folded and the epilogue, if any, is a chain. With
+ * `in_stretches` sums go through the output before they are whole: then the epilogue may read nothing that lies there.
+ */
+void destination_straighten(Destination* to, bool in_stretches);
 
 /* Writes a block of sums that starts at `index`. T is float, double, int32_t or int64_t. */
 template <typename T>

@@ -104,11 +104,7 @@ void matmul_plan(const pf_call* call, bool packed, const Tiles& tiles, MatmulPla
     if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
   }
   destination_init(&plan->destination, c, extras, nextras, epilogue_of(call), fold);
-  destination_straighten(&plan->destination);
-  for (int32_t i = 0; i < nextras; ++i) {
-    // Sums of several stretches go through c, over what its epilogue reads last.
-    if (plan->k > kStretch && extras[i].data == c.data) plan->destination.straight = false;
-  }
+  destination_straighten(&plan->destination, plan->k > kStretch);
   cut(plan, packed, tiles);
 }
 

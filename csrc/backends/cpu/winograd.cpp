@@ -74,7 +74,7 @@ void winograd_init(const pf_call* call, Winograd* plan) {
   const int32_t nextras = call->step->ninputs - 2;
   destination_init(&plan->destination, y, call->inputs + 2, nextras, epilogue_of(call),
                    destination_fold(y, call->inputs + 2, nextras));
-  destination_straighten(&plan->destination);
+  destination_straighten(&plan->destination, false);
 }
 
 /* Thread scratch: a tile of the source, products, results of a tile, the transformed source, the epilogue's own. */
