@@ -80,10 +80,7 @@ PF_UNARY(softplus, {
   return (x < zero ? zero : x) + tail;
 })
 PF_UNARY(relu, return x < T(0) ? T(0) : x;)
-PF_UNARY(gelu, {
-  const T y = x * math::normal_cdf(x);
-  return x < math::all<T>(-1e30) ? math::all<T>(-0.0) : y;
-})
+PF_UNARY(gelu, return math::gelu(x);)
 PF_UNARY(gelu_tanh, {
   // (1 + tanh(u)) / 2 is the logistic function of 2u.
   const T u = math::all<T>(1.5957691216057308) * (x + math::all<T>(0.044715) * x * x * x);

@@ -142,7 +142,7 @@ static T weigh(T* scores, const T* bias, int64_t count, int64_t seen, bool is_fi
   const T here = reduce_chunk<LargestNumber>(scores, count, Same());
   const T top = is_first ? here : greater(here, *largest);
   const T shift = top == lowest ? T{0} : top;
-  shifted_exponentials(scores, shift, count, scores);
+  raised_exponentials(scores, shift, count, scores);
   T sum = reduce_chunk<Sum>(scores, count, Same());
   T earlier = 0;
   if (!is_first) {

@@ -10,29 +10,32 @@ namespace PF_ISA {
 
 constexpr int64_t kExpBlock = 32;
 
-// y = exp(x - shift) for whole blocks, several vectors abreast.
+// y = exp(x - shift) kRaise for x <= shift and whole blocks, several vectors abreast.
 template <class T>
-static void exponential_blocks(const T* x, T shift, int64_t blocks, T* y) {
+static void raised_blocks(const T* x, T shift, int64_t blocks, T* y) {
   constexpr int64_t vectors = kExpBlock / kLanes<T>;
   for (int64_t block = 0; block < blocks; ++block, x += kExpBlock, y += kExpBlock) {
     Vector<T> exponentials[vectors];
 #pragma GCC unroll 16
-    for (int64_t j = 0; j < vectors; ++j) exponentials[j] = math::exponential(load(x + j * kLanes<T>) - shift);
+    for (int64_t j = 0; j < vectors; ++j) {
+      exponentials[j] = math::raised_exponential(load(x + j * kLanes<T>) - shift);
+    }
 #pragma GCC unroll 16
     for (int64_t j = 0; j < vectors; ++j) store(y + j * kLanes<T>, exponentials[j]);
   }
 }
 
-// y = exp(x - shift), the tail in a block of its own.
+/* y = exp(x - shift) kRaise for x <= shift, the tail in a block of its own: in sums and quotients of them the factor
+ * drops out, and none underflows. */
 template <class T>
-static void shifted_exponentials(const T* x, T shift, int64_t count, T* y) {
+static void raised_exponentials(const T* x, T shift, int64_t count, T* y) {
   const int64_t blocks = count / kExpBlock;
   const int64_t whole = blocks * kExpBlock;
-  exponential_blocks(x, shift, blocks, y);
+  raised_blocks(x, shift, blocks, y);
   if (whole == count) return;
   T block[kExpBlock] = {};
   __builtin_memcpy(block, x + whole, static_cast<size_t>(count - whole) * sizeof(T));
-  exponential_blocks(block, shift, 1, block);
+  raised_blocks(block, shift, 1, block);
   __builtin_memcpy(y + whole, block, static_cast<size_t>(count - whole) * sizeof(T));
 }
 

@@ -57,12 +57,22 @@ struct SquaredDeviation {
   }
 };
 
+/* One row; `next` is where the next one lies, which is fetched meanwhile. */
 template <class T>
-static void normalise(const T* x, const T* scale, const T* bias, int64_t count, T epsilon, T* y) {
+static void normalise(const T* x, const T* next, const T* scale, const T* bias, int64_t count, T epsilon, T* y) {
   const T mean = reduce_run<Sum>(x, count, Same()) / static_cast<T>(count);
   const T variance = reduce_run<Sum>(x, count, SquaredDeviation<T>{mean}) / static_cast<T>(count);
   const T inverse = T{1} / math::square_root(variance + epsilon);
-  for (int64_t i = 0; i < count; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), lanes = kLanes<T>;
+  int64_t i = 0;
+  for (; i + line <= count; i += line) {
+    __builtin_prefetch(next + i);
+#pragma GCC unroll 8
+    for (int64_t j = i; j < i + line; j += lanes) {
+      store(y + j, (load(x + j) - mean) * inverse * load(scale + j) + load(bias + j));
+    }
+  }
+  for (; i < count; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
 }
 
 // The view's elements in adjacent memory: where they are, or copied to `buffer`.
@@ -101,18 +111,19 @@ static void run_typed(const pf_call* call, const pf_task* task, uint32_t* faults
     rows = epilogue != nullptr ? minimum_of(walk.finished_rows, end - row) : 1;
     for (int64_t i = 0; i < rows; ++i) {
       const T* const from = adjacent(x + position.offset[0], walk.x, walk.length, scratch + 2 * walk.length);
+      T* const to = static_cast<T*>(output.data) + position.offset[1];
+      position.next(walk.rows);
+      const T* const next = x + position.offset[0];
       if (epilogue != nullptr) {
-        normalise(from, scale, bias, walk.length, epsilon, finished + i * walk.length);
+        normalise(from, next, scale, bias, walk.length, epsilon, finished + i * walk.length);
       } else {
-        T* const to = static_cast<T*>(output.data) + position.offset[1];
         T* const target = direct ? to : scratch + 3 * walk.length;
-        normalise(from, scale, bias, walk.length, epsilon, target);
+        normalise(from, next, scale, bias, walk.length, epsilon, target);
         if (!direct) {
           Position<1> start(walk.y, 0);
           write_strided(to, walk.y, &start, walk.length, target);
         }
       }
-      position.next(walk.rows);
     }
     if (epilogue == nullptr) continue;
     const int64_t columns = output.dims[output.ndim - 1];

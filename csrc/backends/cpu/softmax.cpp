@@ -44,33 +44,40 @@ static void plan_walk(const pf_call* call, SoftmaxWalk* walk) {
 }
 
 struct Softmax {
-  // x and y adjacent; they may be the same.
+  // x and y adjacent; they may be the same. `next` is where the next row lies, which is fetched meanwhile.
   template <class T>
-  static void row(const T* x, int64_t count, T* y) {
+  static void row(const T* x, const T* next, int64_t count, T* y) {
     const T largest = reduce_run<LargestNumber>(x, count, Same());
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
       const int64_t part = minimum_of(kReductionChunk, count - begin);
-      shifted_exponentials(x + begin, largest, part, y + begin);
+      raised_exponentials(x + begin, largest, part, y + begin);
       cascade.push(reduce_chunk<Sum>(y + begin, part, Same()));
     }
     const T scale = T{1} / cascade.finish();
-    for (int64_t i = 0; i < count; ++i) y[i] *= scale;
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), lanes = kLanes<T>;
+    int64_t i = 0;
+    for (; i + line <= count; i += line) {
+      __builtin_prefetch(next + i);
+#pragma GCC unroll 8
+      for (int64_t j = i; j < i + line; j += lanes) store(y + j, load(y + j) * scale);
+    }
+    for (; i < count; ++i) y[i] *= scale;
   }
 };
 
 struct LogSoftmax {
   template <class T>
-  static void row(const T* x, int64_t count, T* y) {
+  static void row(const T* x, const T*, int64_t count, T* y) {
     const T largest = reduce_run<LargestNumber>(x, count, Same());
     T exponentials[kReductionChunk];
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
       const int64_t part = minimum_of(kReductionChunk, count - begin);
-      shifted_exponentials(x + begin, largest, part, exponentials);
+      raised_exponentials(x + begin, largest, part, exponentials);
       cascade.push(reduce_chunk<Sum>(exponentials, part, Same()));
     }
-    const T log_sum = math::logarithm(cascade.finish());
+    const T log_sum = math::logarithm(cascade.finish() / math::kRaise<T>);
     for (int64_t i = 0; i < count; ++i) y[i] = (x[i] - largest) - log_sum;
   }
 };
@@ -100,8 +107,10 @@ static pf_code run_typed(const pf_call* call, const pf_task* task) {
   Position<2> position(walk.rows, task->begin * walk.rows_per_task);
   for (int64_t row = task->begin * walk.rows_per_task; row < end;) {
     if (walk.adjacent) {
-      Op::row(x + position.offset[0], walk.length, y + position.offset[1]);
+      const T* const from = x + position.offset[0];
+      T* const to = y + position.offset[1];
       position.next(walk.rows);
+      Op::row(from, x + position.offset[0], walk.length, to);
       ++row;
       continue;
     }
@@ -111,7 +120,10 @@ static pf_code run_typed(const pf_call* call, const pf_task* task) {
     const T* const from = x + position.offset[0];
     T* const to = y + position.offset[1];
     exchange(walk.length, rows, from, walk.strides[0], row_strides[0], scratch, walk.pitch, 1);
-    for (int64_t r = 0; r < rows; ++r) Op::row(scratch + r * walk.pitch, walk.length, scratch + r * walk.pitch);
+    for (int64_t r = 0; r < rows; ++r) {
+      T* const held = scratch + r * walk.pitch;
+      Op::row(held, held, walk.length, held);
+    }
     exchange(rows, walk.length, scratch, walk.pitch, 1, to, walk.strides[1], row_strides[1]);
     position.advance(walk.rows, rows);
     row += rows;
