@@ -129,7 +129,7 @@ UNARY = {
     "ceil": (np.ceil, 0, 0),
     "round": (np.rint, 0, 0),
     "trunc": (np.trunc, 0, 0),
-    "tan": (np.tan, 1, 1),
+    "tan": (np.tan, 2, 1),
     "asin": (np.arcsin, 1, 1),
     "acos": (np.arccos, 1, 1),
     "atan": (np.arctan, 1, 1),
