@@ -18,6 +18,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "copy": ("copy",),
     "cumulate": ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "linear_recurrence"),
     "elementwise": ("elementwise",),
+    "expand": ("expand_depthwise",),
     "fill": ("iota", "sizes", "late_sizes", "define_sizes", "check_sizes"),
     "gather": ("gather", "scatter_add"),
     "matmul": ("matmul", "matmul_pack", "matmul_packed"),
@@ -53,7 +54,9 @@ FAMILY_OF: dict[str, str] = {kernel: family for family, kernels in FAMILIES.item
 
 
 _MULTIPLYING = frozenset(
-    kernel for family in ("attention", "conv", "conv_grad", "matmul", "winograd") for kernel in FAMILIES[family]
+    kernel
+    for family in ("attention", "conv", "conv_grad", "expand", "matmul", "winograd")
+    for kernel in FAMILIES[family]
 )
 """Kernels with products by register tiles (csrc/backends/cpu/gemm.h)."""
 

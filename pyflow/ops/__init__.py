@@ -72,6 +72,7 @@ INTERNAL = (
     "internal.packed",
     "internal.rows",
     "internal.transfer",
+    "internal.expanded",
     "internal.winograd",
 )
 """Modules of ops that only passes make."""

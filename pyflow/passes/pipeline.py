@@ -14,6 +14,7 @@ from pyflow import dims, knobs
 from pyflow.check import check, write_graph
 from pyflow.errors import InternalError, InvalidArgumentError, PyflowError, message
 from pyflow.passes.attend import attend
+from pyflow.passes.expand import expand
 from pyflow.passes.flow import flow
 from pyflow.passes.fold import fold
 from pyflow.passes.fuse import fuse
@@ -58,6 +59,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("merge", merge, "projections to one product, after place: attention is one node; before layout packs weights"),
     Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
     Pass("simplify_again", simplify, "expand and layout leave identities behind"),
+    Pass("expand", expand, "1 x 1 and depthwise as one, before fuse: what follows the second joins the call"),
     Pass("fuse", fuse, "groups to fused nodes, last of the graph passes: it sees what will run", required=True),
     Pass("schedule", schedule, "graph to plan: low peak memory among legal orders", required=True),
     Pass("memory", memory, "lifetimes to slots: in place where the last reader is the writer", required=True),

@@ -5,7 +5,8 @@ namespace pf {
 namespace PF_ISA {
 
 void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& attrs, const pf_view& source,
-                      int64_t kernel_h, int64_t kernel_w, int64_t groups, int64_t channels, bool backward) {
+                      int64_t kernel_h, int64_t kernel_w, int64_t groups, int64_t channels, bool backward,
+                      int32_t own) {
   const pf_view& target = call->outputs[0];
   const auto axis = backward ? backward_axis : forward_axis;
   conv->vertical = axis(kernel_h, attrs.stride_h, attrs.pad_top, attrs.dilation_h, source.dims[1]);
@@ -20,6 +21,7 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   conv->panels = ceildiv(conv->columns, gemm::kPanel);
   conv->element = static_cast<size_t>(element_size(source.dtype));
   for (int32_t i = 0; i < 4; ++i) conv->source_strides[i] = source.strides[i];
+  conv->row_mask = -1;
   if (source.dims[3] == 1) conv->source_strides[3] = 1;
   const bool adjacent = conv->source_strides[3] == 1;
   const WindowAxis& v = conv->vertical;
@@ -35,9 +37,9 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   const int64_t many = (conv->plain || conv->direct ? 1 : 4) * gemm::kBlockPanels;
   const int64_t group = conv->pixel_blocks * groups >= 16 ? many : 4;
   conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
-  const int32_t nextras = call->step->ninputs > 2 ? call->step->ninputs - 2 : 0;
-  destination_init(&conv->destination, target, call->inputs + 2, nextras, epilogue_of(call),
-                   destination_fold(target, call->inputs + 2, nextras));
+  const int32_t nextras = maximum_of(0, call->step->ninputs - own);
+  destination_init(&conv->destination, target, call->inputs + own, nextras, epilogue_of(call),
+                   destination_fold(target, call->inputs + own, nextras));
   destination_straighten(&conv->destination, conv->depth > gemm::kDepth);
 }
 

@@ -64,6 +64,7 @@ struct Convolution {
   int64_t columns;           // channels of the target per group
   int64_t depth, panels;     // of one group's weights
   int64_t source_strides[4];
+  int64_t row_mask;  // row r of the source lies where row r & row_mask would: -1, or a ring of a power of two
   size_t element;
   bool plain;   // the source's pixels are the rows of the left operand, plain_stride apart
   bool merged;  // a kernel row is one run of memory
@@ -77,9 +78,11 @@ struct Convolution {
   int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
 };
 
-/* `source` and the output of `call` are [N,H,W,C]; attributes are those of the forward convolution. */
+/* `source` and the output of `call` are [N,H,W,C]; attributes are those of the forward convolution. Behind `own` inputs
+ * come those of the epilogue. */
 void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& attrs, const pf_view& source,
-                      int64_t kernel_h, int64_t kernel_w, int64_t groups, int64_t channels, bool backward);
+                      int64_t kernel_h, int64_t kernel_w, int64_t groups, int64_t channels, bool backward,
+                      int32_t own = 2);
 
 /* Thread scratch: gathered windows, sums, offsets of pixels and of taps, the epilogue's own. */
 struct ConvolutionScratch {

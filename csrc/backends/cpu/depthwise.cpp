@@ -16,10 +16,25 @@ struct DepthwiseTarget {
   int64_t pixel;
 };
 
-/* OUT neighbouring pixels by a KERNEL x KERNEL window of which every source is read in place:
- * pixels[y * columns + x], columns being those that the OUT windows span. */
-template <typename T, int KERNEL, int STEP, int OUT>
-void depthwise_pixels(const T* const* pixels, const T* weights, int64_t channels, const DepthwiseTarget<T>& target) {
+/* Sources of the windows of some neighbouring pixels, KERNEL rows of them. */
+template <typename T, int KERNEL>
+struct Inside {  // all lie in the image
+  const T* rows[KERNEL];
+  int64_t stride;
+
+  PF_ALWAYS_INLINE const T* at(int y, int x) const { return rows[y] + x * stride; }
+};
+template <typename T, int KERNEL, int COLUMNS>
+struct Anywhere {
+  const T* pixels[KERNEL][COLUMNS];
+
+  PF_ALWAYS_INLINE const T* at(int y, int x) const { return pixels[y][x]; }
+};
+
+/* OUT neighbouring pixels by a KERNEL x KERNEL window of which every source is read in place. */
+template <typename T, int KERNEL, int STEP, int OUT, typename Sources>
+PF_ALWAYS_INLINE void depthwise_pixels(const Sources& sources, const T* weights, int64_t channels,
+                                       const DepthwiseTarget<T>& target) {
   constexpr int64_t lanes = kLanes<T>;
   constexpr int columns = (OUT - 1) * STEP + KERNEL;
   for (int64_t c = 0; c < channels; c += lanes) {
@@ -29,7 +44,7 @@ void depthwise_pixels(const T* const* pixels, const T* weights, int64_t channels
     for (int y = 0; y < KERNEL; ++y) {
 #pragma GCC unroll 16
       for (int x = 0; x < columns; ++x) {
-        const Vector<T> source = load(pixels[y * columns + x] + c);
+        const Vector<T> source = load(sources.at(y, x) + c);
 #pragma GCC unroll 8
         for (int i = 0; i < OUT; ++i) {
           const int tap = x - i * STEP;
@@ -51,24 +66,38 @@ template <typename T, int KERNEL, int STEP, int OUT>
 int64_t depthwise_row(const Convolution& conv, const T* image, const T* zeros, int64_t row, int64_t begin, int64_t end,
                       const T* weights, const DepthwiseTarget<T>& target) {
   constexpr int columns = (OUT - 1) * STEP + KERNEL;
-  const T* pixels[KERNEL * columns];
+  const int64_t stride = conv.source_strides[2];
+  const T* lines[KERNEL];  // nullptr: outside
+  bool within = true;
+#pragma GCC unroll 8
+  for (int y = 0; y < KERNEL; ++y) {
+    const int64_t source_row = conv.vertical.at(row, y);
+    lines[y] = source_row < 0 ? nullptr : image + (source_row & conv.row_mask) * conv.source_strides[1];
+    within = within && source_row >= 0;
+  }
   int64_t at = begin;
   for (; at + OUT <= end; at += OUT) {
-    const int64_t first = at * STEP + conv.horizontal.origin;
+    const int64_t first = at * STEP + conv.horizontal.origin, done = at - begin;
+    const DepthwiseTarget<T> here = {target.data + done * target.stride, target.stride, target.finish,
+                                     target.pixel + done};
+    if (within && first >= 0 && first + columns <= conv.horizontal.size) {
+      Inside<T, KERNEL> sources;
+      sources.stride = stride;
+#pragma GCC unroll 8
+      for (int y = 0; y < KERNEL; ++y) sources.rows[y] = lines[y] + first * stride;
+      depthwise_pixels<T, KERNEL, STEP, OUT>(sources, weights, conv.groups, here);
+      continue;
+    }
+    Anywhere<T, KERNEL, columns> sources;
 #pragma GCC unroll 8
     for (int y = 0; y < KERNEL; ++y) {
-      const int64_t source_row = conv.vertical.at(row, y);
-      const T* line = image + source_row * conv.source_strides[1] + first * conv.source_strides[2];
 #pragma GCC unroll 16
       for (int x = 0; x < columns; ++x) {
-        const bool inside = source_row >= 0 && first + x >= 0 && first + x < conv.horizontal.size;
-        pixels[y * columns + x] = inside ? line + x * conv.source_strides[2] : zeros;
+        const bool inside = lines[y] != nullptr && first + x >= 0 && first + x < conv.horizontal.size;
+        sources.pixels[y][x] = inside ? lines[y] + (first + x) * stride : zeros;
       }
     }
-    const int64_t done = at - begin;
-    depthwise_pixels<T, KERNEL, STEP, OUT>(
-        pixels, weights, conv.groups,
-        {target.data + done * target.stride, target.stride, target.finish, target.pixel + done});
+    depthwise_pixels<T, KERNEL, STEP, OUT>(sources, weights, conv.groups, here);
   }
   if constexpr (OUT > 1) {
     const int64_t done = at - begin;
@@ -94,7 +123,7 @@ void depthwise_any(const Convolution& conv, const T* image, const T* zeros, T* c
       const int64_t x = conv.horizontal.at(at, tap % conv.horizontal.taps);
       const T* from = zeros;
       if (y >= 0 && x >= 0) {
-        from = image + y * conv.source_strides[1] + x * conv.source_strides[2];
+        from = image + (y & conv.row_mask) * conv.source_strides[1] + x * conv.source_strides[2];
         if (!in_place) {
           for (int64_t c = 0; c < channels; ++c) copies[c] = c < conv.groups ? from[c * conv.source_strides[3]] : T(0);
           from = copies;

@@ -9,6 +9,7 @@ import numpy as np
 
 from cases.case import FLOATS, NUMERIC, Case, distinct, normal
 from pyflow.opdef import call
+from pyflow.ops.internal.expanded import expand_depthwise
 from pyflow.ops.internal.packed import conv2d_pack, conv2d_packed, matmul_pack, matmul_packed
 from pyflow.ops.internal.winograd import conv2d_winograd, winograd_pack
 from pyflow.ops.layers.conv import conv2d
@@ -137,6 +138,12 @@ def _packed_conv(x: Any, w: Any) -> Any:
     return conv2d_packed(x, panels, (3, 3), 6, padding=1, groups=2)
 
 
+def _expanded(x: Any, w: Any, bias: Any, taps: Any) -> Any:
+    panels, packed = conv2d_pack(w[None, None], 1, "NHWC"), conv2d_pack(taps.reshape((3, 3, 1, 16)), 1, "NHWC")
+    attrs = {"stride": (2, 1), "padding": 1, "groups": 16, "data_format": "NHWC"}
+    return expand_depthwise(x, panels, bias, packed, -0.5, 1.0, (3, 3), 16, **attrs)
+
+
 CASES = [
     _conv((2, 3, 6, 5), (4, 3, 3, 3)),
     *(
@@ -180,6 +187,22 @@ CASES = [
         label="conv2d_packed",
         symbolic=False,
         expected=lambda x, w, **_: _convolution(x, w, (1, 1), ((1, 1), (1, 1)), (1, 1), 2),
+        rtol=1e-4,
+        atol=1e-5,
+    ),
+    Case(
+        _expanded,
+        (normal(2, 5, 6, 3), normal(3, 16), normal(16), normal(9, 16)),
+        label="expand_depthwise",
+        symbolic=False,
+        expected=lambda x, w, b, taps, **_: _convolution(
+            np.clip(x @ w + b, -0.5, 1.0).transpose(0, 3, 1, 2),
+            taps.reshape(3, 3, 1, 16).transpose(3, 2, 0, 1),
+            (2, 1),
+            ((1, 1), (1, 1)),
+            (1, 1),
+            16,
+        ).transpose(0, 2, 3, 1),
         rtol=1e-4,
         atol=1e-5,
     ),

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import pf
+
+
+def block(x, *, channels=96, between=lambda h: pf.clip(h, 0.0, 6.0), stride=1, bias=True):
+    """The first two convolutions of an inverted residual block, NCHW."""
+    rng = np.random.default_rng(1)
+    inner = x.shape[1]
+    h = pf.conv2d(x, pf.constant(rng.standard_normal((channels, inner, 1, 1)).astype("f")))
+    if bias:
+        h = h + pf.constant(rng.standard_normal((channels, 1, 1)).astype("f"))
+    h = between(h)
+    taps = pf.constant(rng.standard_normal((channels, 1, 3, 3)).astype("f"))
+    y = pf.conv2d(h, taps, stride=stride, padding=((1, 1), (1, 1)), groups=channels)
+    return h, pf.relu(y + pf.constant(rng.standard_normal((channels, 1, 1)).astype("f")))
+
+
+def run(build, shape, **options):
+    """(results, kernels) of the graph that ``build`` makes of one image, on ``shape`` of data."""
+    graph = pf.Graph()
+    with graph.as_default():
+        x = pf.placeholder("float32", shape)
+        results = build(x)
+    session = pf.Session(graph, **options)
+    data = np.random.default_rng(2).standard_normal([3 if d == "n" else d for d in shape]).astype("f")
+    return session.run(results, {x: data}), session.explain(results)
+
+
+def unfused(monkeypatch, *given, **options):
+    with monkeypatch.context() as patch:
+        patch.setattr("pyflow.passes.expand.LEAST_BYTES", float("inf"))
+        return run(*given, **options)
+
+
+@pytest.mark.parametrize(
+    "between", [lambda h: pf.clip(h, 0.0, 6.0), pf.relu, lambda h: h, lambda h: pf.clip(h, -1.0, np.inf)]
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_large_images_are_expanded_row_by_row_with_the_same_bits(between, stride, monkeypatch) -> None:
+    def build(x):
+        return block(x, between=between, stride=stride)[1]
+
+    shape = ["n", 8, 56, 57]
+    y, text = run(build, shape)
+    assert "expand_depthwise" in str(text)
+    apart, text = unfused(monkeypatch, build, shape)
+    assert "expand_depthwise" not in str(text)
+    assert np.asarray(y).tobytes() == np.asarray(apart).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda x: block(x)[1], [1, 8, 14, 14]),
+        (lambda x: block(x, channels=100)[1], [1, 8, 56, 56]),
+        (lambda x: block(x, between=pf.tanh)[1], [1, 8, 56, 56]),
+        (lambda x: block(x, bias=False)[1], [1, 8, 56, 56]),
+        (block, [1, 8, 56, 56]),
+        (lambda x: block(x)[1], [1, 8, "h", 56]),
+    ],
+    ids=["small", "no whole panels", "another activation", "no bias", "read elsewhere", "unknown size"],
+)
+def test_others_stay(build, shape) -> None:
+    graph = pf.Graph()
+    with graph.as_default():
+        results = build(pf.placeholder("float32", shape))
+    assert "expand_depthwise" not in str(pf.Session(graph).explain(results))
