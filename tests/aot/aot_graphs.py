@@ -78,6 +78,13 @@ def _cnn(x: Any) -> Any:
     return pf.reshape(pf.avg_pool2d(y, 2), (-1, 4)) @ _weight(4, 4, 3)
 
 
+def _inverted_residual(x: Any) -> Any:
+    """Of a mobile network: its wide image is never in memory as a whole."""
+    y = pf.clip(pf.conv2d(x, _weight(1, 48, 8, 1, 1), _weight(2, 48)), 0.0, 6.0)
+    y = pf.relu(pf.conv2d(y, _weight(3, 48, 1, 3, 3), _weight(4, 48), padding="same", groups=48))
+    return x + pf.conv2d(y, _weight(5, 8, 48, 1, 1), _weight(6, 8))
+
+
 def _attention(q: Any, k: Any, v: Any) -> Any:
     return pf.scaled_dot_product_attention(q, k, v)
 
@@ -164,6 +171,7 @@ def _digits() -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     "mlp": _of(_mlp, (F32, ("n", 20)), sizes=(1, 3, 17, 900)),
     "cnn": _of(_cnn, (F32, ("n", 3, 13, 13)), sizes=(1, 3, 40)),
+    "inverted residual": _of(_inverted_residual, (F32, ("n", 8, 56, 50)), sizes=(1, 3)),
     "softmax": _of(lambda x: [pf.softmax(x), pf.log_softmax(x, axis=0)], (F32, ("n", 7)), sizes=(1, 17, 20000)),
     "layer_norm": _of(lambda x: pf.layer_norm(x, _weight(1, 9), _weight(2, 9)), (F32, ("n", 9))),
     "embedding": _of(lambda i: pf.embedding(i, _weight(1, 5, 6)), (pf.int64, ("n", 3))),
