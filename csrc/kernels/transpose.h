@@ -61,6 +61,30 @@ static inline void transpose_square(const T* from, int64_t from_stride, T* to, i
   for (int i = 0; i < lanes; ++i) store(to + i * to_stride, rows[i]);
 }
 
+// to[j * rows + i] = from[i * from_stride + j] for 1 < rows <= 4 and most j < columns; gives how many. Four columns are
+// stored from the first to the last, each over what the one before it wrote beyond its own.
+template <typename T>
+static inline int64_t interleave(int64_t rows, int64_t columns, const T* from, int64_t from_stride, T* to) {
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  int64_t j = 0;
+  for (; j + 4 < columns; j += 4) {
+    Four all[4];
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 4; ++i) {
+      __builtin_memcpy(all + i, from + (i < rows ? i : rows - 1) * from_stride + j, sizeof(Four));
+    }
+    const auto index = all[0] == all[0];
+    const Lanes<0, 1, 2, 3> lanes;
+    exchange_blocks<1>(all, all + 1, index, lanes);
+    exchange_blocks<1>(all + 2, all + 3, index, lanes);
+    exchange_blocks<2>(all, all + 2, index, lanes);
+    exchange_blocks<2>(all + 1, all + 3, index, lanes);
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 4; ++i) __builtin_memcpy(to + (j + i) * rows, all + i, sizeof(Four));
+  }
+  return j;
+}
+
 // to[j * to_stride + i] = from[i * from_stride + j] for i < rows, j < columns.
 template <typename T>
 static inline void transpose_block(int64_t rows, int64_t columns, const T* from, int64_t from_stride, T* to,
@@ -72,8 +96,11 @@ static inline void transpose_block(int64_t rows, int64_t columns, const T* from,
       transpose_square(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
     }
   }
+  const int64_t interleaved = whole_rows == 0 && rows > 1 && rows <= 4 && to_stride == rows
+                                  ? interleave(rows, columns, from, from_stride, to)
+                                  : 0;
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
+    for (int64_t j = i < whole_rows ? whole_columns : interleaved; j < columns; ++j) {
       to[j * to_stride + i] = from[i * from_stride + j];
     }
   }
