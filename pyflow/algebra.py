@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pyflow.graph import Node, Value
-from pyflow.ops.common import constant_array
+from pyflow.ops.common import constant_held
 
 DEEPEST = 8
 """Operations that are looked through."""
@@ -17,10 +17,10 @@ DEEPEST = 8
 
 def number(value: Value) -> float | None:
     """What a real constant of one element holds."""
-    held = constant_array(value)
+    held = constant_held(value)
     if held is None or held.size != 1 or value.dtype.kind not in "biuf":
         return None
-    return float(held.reshape(-1)[0])
+    return float(held.array.item())
 
 
 def is_op(value: Value, *names: str) -> bool:

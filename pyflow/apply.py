@@ -92,7 +92,9 @@ def _to_kind(dtype: DType, kinds: frozenset[DType]) -> DType:
 
 def _need_nothing(op: OpDef, given: Sequence[Any]) -> bool:
     """Are all operands values of one dtype that each input takes? That is how passes call ops."""
-    if len(op.inputs) != len(given) or not given or type(given[0]) is not Value:
+    if not op.inputs and not given:
+        return True
+    if len(op.inputs) != len(given) or type(given[0]) is not Value:
         return False
     dtype = given[0].dtype
     for entry, value in zip(op.inputs, given, strict=True):

@@ -78,8 +78,13 @@ class Constant:
         return self.array.shape
 
     @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.array, dtype, copy=copy) if dtype is not None or copy else self.array
@@ -303,7 +308,7 @@ class OpDef:
                 result[name] = self.defaults[name]
             else:
                 raise InvalidArgumentError(f"attribute {name} ({attr.name}) is missing")
-        if len(given) > len(result) or any(name not in result for name in given):
+        if not given.keys() <= result.keys():
             unknown = sorted(set(given) - set(result))
             raise InvalidArgumentError(f"unknown attributes {unknown}; it has {', '.join(self.attrs) or 'none'}")
         return result

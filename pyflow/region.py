@@ -89,11 +89,10 @@ class Table:
     def unite(self, node: Node, origins: tuple[Origin, ...]) -> None:
         """``node`` comes from there too; ``origins`` are without repeats."""
         have = self.origins.setdefault(node, origins)
-        if have is origins:
-            return
-        new = tuple([origin for origin in origins if origin not in have])
-        if new:
-            self.origins[node] = have + new
+        if have is not origins:
+            united = dict.fromkeys((*have, *origins))
+            if len(united) > len(have):
+                self.origins[node] = tuple(united)
 
 
 @dataclass(frozen=True, eq=False)

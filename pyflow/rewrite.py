@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import is_
 from typing import TypeAlias
 
 import numpy as np
@@ -87,15 +88,13 @@ def compatible(have: TensorType, want: TensorType) -> bool:
 
 def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     """``node`` on other inputs, with its origins; types are inferred anew only if an input's type changed."""
-    changed = [(new, old) for new, old in zip(inputs, node.inputs, strict=True) if new is not old]
-    if not changed:
+    if all(map(is_, inputs, node.inputs)):
         return node
     table.current = table.origins.get(node, ())
-    same = all([_same(new.type, old.type) and _same(new.content, old.content) for new, old in changed])
-    if same:
-        return table.add(node.op, inputs, node.attrs, node.types, node.contents)
-    types = node.op.types_of(inputs, node.attrs)
-    return table.add(node.op, inputs, node.attrs, types, node.op.contents_of(inputs, node.attrs, types))
+    for new, old in zip(inputs, node.inputs, strict=True):
+        if new is not old and not (_same(new.type, old.type) and _same(new.content, old.content)):
+            return table.make(node.op, inputs, node.attrs)
+    return table.add(node.op, inputs, node.attrs, node.types, node.contents)
 
 
 def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:

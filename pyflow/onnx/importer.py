@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from pyflow.errors import (
     PyflowError,
     UnimplementedError,
 )
-from pyflow.graph import Graph, Value, get_default_graph
+from pyflow.graph import Graph, Node, Value, get_default_graph
 from pyflow.interpret import evaluate_node
 from pyflow.onnx import table
 from pyflow.onnx.apart import Apart
@@ -32,6 +33,7 @@ from pyflow.onnx.tensors import array_of, dense_of
 from pyflow.onnx.variants import Element, Held, Optional, held_by
 from pyflow.onnx.variants import Sequence as HeldSequence
 from pyflow.opdef import OPS, Constant
+from pyflow.ops.sources import holding
 from pyflow.region import topological
 from pyflow.stored import MappedData
 
@@ -144,19 +146,11 @@ class Importer:
         self.variants: dict[Value, Any] = {}
         """What sequences and optionals are known to hold."""
         self._aliased: set[Value] = set()
-        self._arrays: dict[Value, np.ndarray | None] = {}
+        self._results: dict[Node, Sequence[Constant | np.ndarray | None]] = {}
         self._calls: list[tuple[str, str, str]] = []
+        self._row_of = functools.cache(table.row_of)
         written = sum(_count(function.node) for function in functions.values()) + _count(nodes)
         self._may_add = max(MOST_ADDED, MOST_PER_NODE * written)
-
-    def constant(self, held: np.ndarray | Constant) -> Value:
-        """A constant that holds ``held`` itself, which is not copied."""
-        if isinstance(held, np.ndarray):
-            held = np.require(held, requirements="C")
-            held.setflags(write=False)
-            held = Constant(held)
-        value: Value = apply(OPS["constant"], (), {"value": held})
-        return value
 
     def initializers(self, proto: GraphProto) -> Iterator[tuple[str, Any]]:
         """(name, array) of a graph's own tensors."""
@@ -234,18 +228,10 @@ class Importer:
         schema = None if function is not None else table.schema_of(domain, proto.op_type, version)
         inputs = tuple(scope.find(entry) if entry else None for entry in proto.input)
         attrs = attributes_of(proto, schema, scope.attrs, self.folder)
-        missing = any(value is MISSING for value in inputs)
+        missing = any([value is MISSING for value in inputs])
         if function is not None:
             return None if missing else self._call(function, inputs, proto.output, attrs, name, scope)
-        row = table.find(domain, proto.op_type, schema.since_version if schema else version)
-        if schema is None and row is None:
-            raise UnimplementedError("the op is not one of the standard, and the model has no function of its name")
-        if schema is not None and schema.deprecated and row is None:
-            raise InvalidArgumentError(f"the op left the standard at version {schema.since_version}")
-        if schema is not None and not table.is_known(schema):
-            raise UnimplementedError(f"the op changed at version {schema.since_version}, which is not known yet")
-        if row is None and not table.has_body(schema):
-            raise UnimplementedError("there is no mapping for the op")
+        row, since = self._row_of(domain, proto.op_type, version)
         if missing:
             return None
         if schema is not None:
@@ -260,7 +246,7 @@ class Importer:
             proto.op_type,
             name,
             version,
-            schema.since_version if schema else version,
+            since,
             inputs,
             tuple(proto.output),
             attrs,
@@ -274,7 +260,7 @@ class Importer:
         except TypeError as error:
             raise InvalidArgumentError(f"{len(given)} inputs do not fit: {error}") from error
         outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
-        if any(node.wants(i) and (i >= len(outputs) or outputs[i] is None) for i in range(len(proto.output))):
+        if any([name and (i >= len(outputs) or outputs[i] is None) for i, name in enumerate(node.outputs)]):
             raise UnimplementedError(f"of its outputs {list(proto.output)} only {len(outputs)} are made")
         return outputs
 
@@ -380,7 +366,7 @@ class Importer:
                     self.variants[value] = held_by(formal.type)
             for name, array in self.initializers(proto):
                 if name not in inner.values:
-                    inner.bind(name, self.constant(array))
+                    inner.bind(name, holding(array))
             before = len(self.problems)
             self.nodes(proto.node, inner)
             results = tuple(inner.find(output.name) for output in proto.output)
@@ -395,33 +381,34 @@ class Importer:
 
     def known(self, value: Value) -> np.ndarray | None:
         """The array that ``value`` is in every run, if it depends on constants alone and is small."""
-        if value not in self._arrays:
-            for node in topological([value.node]):
-                if any(output not in self._arrays for output in node.outputs):
-                    self._compute(node)
-        return self._arrays[value]
+        told = _content_of(value)
+        if told is not None:
+            return told
+        for node in topological([value.node], self._results):
+            self._results[node] = self._computed(node)
+        held = self._results[value.node][value.index]
+        return None if held is None else np.asarray(held)
 
-    def _compute(self, node: Any) -> None:
-        inputs = [self._arrays[entry] for entry in node.inputs]
-        results: Sequence[np.ndarray | None] = [None] * len(node.outputs)
+    def _computed(self, node: Node) -> Sequence[Constant | np.ndarray | None]:
+        """The arrays that its outputs are in every run, None where only a run can tell."""
+        inputs = [self._results[entry.node][entry.index] for entry in node.inputs]
         fixed = all(isinstance(size, int) for type in node.types for size in type.dims)
         held = node.attrs.get("value") if not node.inputs else None
         if isinstance(held, Constant):
-            results = [held.array]
-        elif fixed and all(math.prod(type.dims) == 0 for type in node.types):
-            results = [np.empty(type.dims, type.dtype.numpy) for type in node.types]
-        elif (
+            return [held]
+        if fixed and all(math.prod(type.dims) == 0 for type in node.types):
+            return [np.empty(type.dims, type.dtype.numpy) for type in node.types]  # type: ignore[arg-type]
+        if (
             fixed
             and node.op.ref is not None
             and not node.op.effect
             and all(array is not None for array in inputs)
             and not any(output in self.overridable for output in node.outputs)
-            and sum(math.prod(type.dims) for type in node.types) <= LARGEST_KNOWN
+            and sum(math.prod(type.dims) for type in node.types) <= LARGEST_KNOWN  # type: ignore[operator, misc]
             and not any(_is_symbolic(attr) for attr in node.attrs.values())
         ):
-            results = evaluate_node(node, inputs)  # type: ignore[arg-type]
-        for output, array in zip(node.outputs, results, strict=True):
-            self._arrays[output] = _content_of(output) if array is None else array
+            return evaluate_node(node, [np.asarray(array) for array in inputs])
+        return [_content_of(output) for output in node.outputs]
 
 
 def _count(nodes: Sequence[NodeProto]) -> int:

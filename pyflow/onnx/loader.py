@@ -31,7 +31,7 @@ from pyflow.onnx.apart import Apart, open_apart
 from pyflow.onnx.importer import MISSING, Importer, Problem, Scope
 from pyflow.onnx.tensors import dim_of, dtype_of, noting_files, symbol_name
 from pyflow.onnx.variants import held_by
-from pyflow.ops.sources import placeholder, placeholder_with_default
+from pyflow.ops.sources import holding, placeholder, placeholder_with_default
 
 OLDEST = 7
 """Operator sets of the main domain from here on are read directly; older ones are converted to it first."""
@@ -228,7 +228,7 @@ def _declare(proto: ModelProto, importer: Importer, scope: Scope, shapes: Shapes
             continue
         if entry.name in defaults:
             array = defaults.pop(entry.name)
-            value = placeholder_with_default(importer.constant(array), name=entry.name)
+            value = placeholder_with_default(holding(array), name=entry.name)
             _same_type(value, entry)
             importer.overridable.add(value)
         else:
@@ -238,7 +238,7 @@ def _declare(proto: ModelProto, importer: Importer, scope: Scope, shapes: Shapes
         scope.bind(entry.name, value)
         importer.name(entry.name, value)
     for name, array in defaults.items():
-        value = importer.constant(array)
+        value = holding(array)
         scope.bind(name, value)
         importer.name(name, value)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnx import AttributeProto, NodeProto, defs
 
+from pyflow import dtypes
 from pyflow.errors import DTypeError, InvalidArgumentError
 from pyflow.onnx.tensors import attribute_of
 
 _NAMES = {"float32": "float", "float64": "double", "float8_e8m0fnu": "float8e8m0", "float4_e2m1fn": "float4e2m1"}
+_TYPES = {dtype: f"tensor({_NAMES.get(dtype.name, dtype.name.replace('_', ''))})" for dtype in dtypes.ALL}
+"""How the standard calls a tensor of a dtype."""
 
 
 def attributes_of(proto: NodeProto, schema: Any, outer: Mapping[str, Any], folder: str | None) -> dict[str, Any]:
@@ -41,8 +44,8 @@ def attributes_of(proto: NodeProto, schema: Any, outer: Mapping[str, Any], folde
 
 
 @lru_cache(maxsize=1024)
-def _kinds_of(domain: str, name: str, since: int) -> dict[str, tuple[int, bool, Any]]:
-    schema = defs.get_schema(name, since, domain)
+def _kinds(schema: Any) -> dict[str, tuple[int, bool, Any]]:
+    """name -> (type, required, default)."""
     result = {}
     for key, attribute in schema.attributes.items():
         default = attribute.default_value
@@ -51,43 +54,50 @@ def _kinds_of(domain: str, name: str, since: int) -> dict[str, tuple[int, bool, 
     return result
 
 
-def _kinds(schema: Any) -> dict[str, tuple[int, bool, Any]]:
-    """name -> (type, required, default)."""
-    return _kinds_of(schema.domain, schema.name, schema.since_version)
+class _Formal(NamedTuple):
+    """What the standard says of an input."""
+
+    name: str
+    variable: str
+    """The name of its type."""
+    required: bool
+    same: bool
+    """All that are given for it are of one type."""
+    options: frozenset[str]
+    """The types that it may be; empty for what is no tensor."""
 
 
 @lru_cache(maxsize=1024)
-def _signature(domain: str, name: str, since: int) -> tuple[list[tuple[str, str, bool, bool]], dict[str, set[str]]]:
-    """Per formal input (name, type variable, must be given, of one type); the types that each variable may be."""
-    schema = defs.get_schema(name, since, domain)
-    option = defs.OpSchema.FormalParameterOption
-    formals = [
-        (entry.name, entry.type_str, entry.option == option.Single, entry.is_homogeneous) for entry in schema.inputs
-    ]
-    allowed = {entry.type_param_str: set(entry.allowed_type_strs) for entry in schema.type_constraints}
-    return formals, allowed
+def _signature(schema: Any) -> tuple[int, int, list[_Formal]]:
+    """How many inputs at least and at most, and each of them."""
+    single = defs.OpSchema.FormalParameterOption.Single
+    allowed = {entry.type_param_str: frozenset(entry.allowed_type_strs) for entry in schema.type_constraints}
+    formals = []
+    for entry in schema.inputs:
+        options = allowed.get(entry.type_str, frozenset({entry.type_str}))
+        tensors = options if any(option.startswith("tensor") for option in options) else frozenset()
+        formals.append(_Formal(entry.name, entry.type_str, entry.option == single, entry.is_homogeneous, tensors))
+    return schema.min_input, schema.max_input, formals
 
 
 def check_inputs(schema: Any, inputs: Sequence[Any]) -> None:
     """Raises unless number and element types of the inputs are what the schema takes."""
+    least, most, formals = _signature(schema)
     count = len(inputs)
-    if not schema.min_input <= count <= schema.max_input:
-        most = "more" if schema.max_input > 1000 else str(schema.max_input)
-        raise InvalidArgumentError(f"expected {schema.min_input} to {most} inputs, got {count}")
-    formals, allowed = _signature(schema.domain, schema.name, schema.since_version)
+    if not least <= count <= most:
+        raise InvalidArgumentError(f"expected {least} to {'more' if most > 1000 else most} inputs, got {count}")
     found: dict[str, Any] = {}
     for index, value in enumerate(inputs):
-        name, variable, required, same = formals[min(index, len(formals) - 1)]
+        name, variable, required, same, options = formals[min(index, len(formals) - 1)]
         if value is None:
             if required:
                 raise InvalidArgumentError(f"the input {name!r} is left out")
             continue
-        text = f"tensor({_NAMES.get(value.dtype.name, value.dtype.name.replace('_', ''))})"
-        options = allowed.get(variable, {variable})
-        if not any(option.startswith("tensor") for option in options):
+        if not options:
             continue
-        if value.dtype.name != "variant" and text not in options:
+        dtype = value.dtype
+        if dtype is not dtypes.variant and _TYPES[dtype] not in options:
             raise DTypeError(f"the input {name!r} is {value.type}; expected {', '.join(sorted(options))}")
         first = found.setdefault(variable, value) if same else value
-        if first.dtype is not value.dtype:
+        if first.dtype is not dtype:
             raise DTypeError(f"the inputs {first.type} and {value.type} must be of one element type")

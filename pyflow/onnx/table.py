@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx import defs
 
-from pyflow.errors import UnimplementedError
+from pyflow.errors import InvalidArgumentError, UnimplementedError
 from pyflow.opdef import FUNCTIONS, OPS, OpDef
 
 Row = Callable[..., Any]
@@ -93,6 +93,23 @@ def find(domain: str, op_type: str, version: int) -> Row | None:
         if at:
             return rows[sinces[at - 1]]
     return _direct_row(op_type) if domain == "" else None
+
+
+def row_of(domain: str, op_type: str, version: int) -> tuple[Row | None, int]:
+    """The row of an op in an operator set, None for one that the standard composes of others, and the version at which
+    the op last changed. Raises UnimplementedError or InvalidArgumentError for one that is neither."""
+    schema = schema_of(domain, op_type, version)
+    since = schema.since_version if schema is not None else version
+    row = find(domain, op_type, since)
+    if schema is None and row is None:
+        raise UnimplementedError("the op is not one of the standard, and the model has no function of its name")
+    if schema is not None and schema.deprecated and row is None:
+        raise InvalidArgumentError(f"the op left the standard at version {since}")
+    if schema is not None and not is_known(schema):
+        raise UnimplementedError(f"the op changed at version {since}, which is not known yet")
+    if row is None and not has_body(schema):
+        raise UnimplementedError("there is no mapping for the op")
+    return row, since
 
 
 def reads_older(op_type: str, since: int) -> bool:

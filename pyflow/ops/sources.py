@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
-from pyflow.apply import convert
+from pyflow.apply import apply, convert
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
 from pyflow.graph import Graph, Value, get_default_graph
 from pyflow.objects import is_text, strings
-from pyflow.opdef import CONSTANT, DTYPE, EVERY, FUNCTIONS, SIZES, TEXT, Constant, TensorType, define
+from pyflow.opdef import CONSTANT, DTYPE, EVERY, FUNCTIONS, OPS, SIZES, TEXT, Constant, TensorType, define
 
 Shape = Sequence[int | str | Dim | None]
 
@@ -33,7 +33,7 @@ def known_content(held: np.ndarray | Constant) -> Any:
     return int(array) if array.ndim == 0 else tuple(int(entry) for entry in array)
 
 
-_constant = define(
+define(
     "constant",
     "",
     attrs={"value": CONSTANT},
@@ -51,9 +51,17 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Value:
     float32 and ints int64 unless ``dtype`` says otherwise; arrays keep their dtype. Raises DTypeError for data that is
     neither numeric nor text, or a dtype that does not hold the value.
     """
-    array = array_of(value, dtype, "constant")
-    array.setflags(write=False)
-    result: Value = _constant(Constant(array), name=name)
+    return holding(array_of(value, dtype, "constant"), name)
+
+
+def holding(held: np.ndarray | Constant, name: str | None = None) -> Value:
+    """A constant that holds ``held`` itself: an array that is row-major is not copied, and not to be written from here
+    on."""
+    if isinstance(held, np.ndarray):
+        held = held if held.flags.c_contiguous else np.ascontiguousarray(held)
+        held.setflags(write=False)
+        held = Constant(held)
+    result: Value = apply(OPS["constant"], (), {"value": held}, name=name)
     return result
 
 

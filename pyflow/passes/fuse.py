@@ -16,7 +16,7 @@ from pyflow.dims import Size
 from pyflow.errors import Origin
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
-from pyflow.ops.common import constant_array
+from pyflow.ops.common import constant_held
 from pyflow.plan import Program
 from pyflow.region import Region, needed_by
 from pyflow.target import Target
@@ -53,8 +53,8 @@ def fuse(region: Region, target: Target) -> Region:
 
 
 def _is_small_constant(value: Value) -> bool:
-    held = constant_array(value)
-    return held is not None and held.size == 1 and held.itemsize <= 8
+    held = constant_held(value)
+    return held is not None and held.size == 1 and held.dtype.itemsize <= 8
 
 
 class _Fuser:

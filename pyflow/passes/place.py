@@ -15,7 +15,7 @@ from pyflow.errors import Origin, UnimplementedError
 from pyflow.graph import Node, Value, building, current_builder
 from pyflow.interpret import widens
 from pyflow.opdef import OpDef, call
-from pyflow.ops.common import constant_array
+from pyflow.ops.common import constant_held
 from pyflow.ops.sizes import with_checks
 from pyflow.region import Region, Table
 from pyflow.rewrite import Rule, also_from, constant_of, rebuilt, rewrite
@@ -100,9 +100,9 @@ def _widened(value: Value) -> Value:
     wide = compute_dtype(value.dtype)
     if wide is value.dtype:
         return value
-    held = constant_array(value)
+    held = constant_held(value)
     if held is not None and held.size <= FOLDED:
-        return constant_of(converted(held, wide))
+        return constant_of(converted(held.array, wide))
     result: Value = call("cast", value, wide)
     return result
 

@@ -13,7 +13,7 @@ from pyflow import dims, dtypes, views
 from pyflow.dims import Size
 from pyflow.graph import Node, Value
 from pyflow.opdef import call
-from pyflow.ops.common import constant_array
+from pyflow.ops.common import constant_array, constant_held
 from pyflow.plan import View
 from pyflow.region import Region
 from pyflow.rewrite import Rule, again, rewrite, shown
@@ -26,12 +26,12 @@ LONGEST_CHAIN = 16
 def splat(value: Value) -> float | int | bool | None:
     """The number that every element of ``value`` is, if known: a window on equal elements has equal elements."""
     for _ in range(LONGEST_CHAIN):
-        held = constant_array(value)
+        held = constant_held(value)
         if held is not None:
-            if not held.size or held.size > 1024:
+            if not 0 < held.size <= 1024:
                 return None
-            first = held.reshape(-1)[0]
-            return first.item() if (held == first).all() else None
+            first = held.array.item(0)
+            return first if first == held.array.item(-1) and (held.array == first).all() else None
         if value.node.op.view is None or len(value.node.inputs) != 1 or value.node.inputs[0].dtype is not value.dtype:
             return None
         value = value.node.inputs[0]
@@ -40,7 +40,7 @@ def splat(value: Value) -> float | int | bool | None:
 
 def is_bits(number: float | int | bool | None, wanted: float) -> bool:
     """Equal, and of the same sign where both are zero."""
-    return number is not None and number == wanted and np.signbit(number) == np.signbit(wanted)
+    return number is not None and number == wanted and bool(np.signbit(number) == np.signbit(wanted))
 
 
 def _fits(dropped: Value, kept: Sequence[Size]) -> bool:
@@ -49,30 +49,33 @@ def _fits(dropped: Value, kept: Sequence[Size]) -> bool:
     return lead >= 0 and all(have == 1 or have == want for have, want in zip(dropped.dims, kept[lead:], strict=True))
 
 
+def _sides(node: Node) -> tuple[tuple[int, int], ...]:
+    """Which operand may be the other one's element, and which: both ways round if the op is commutative."""
+    return ((0, 1), (1, 0)) if node.types[0].dtype in node.op.facts.commutative else ((0, 1),)
+
+
 def _identity_element(node: Node) -> Value | None:
     if len(node.inputs) != 2:
         return None
-    sides = ((0, 1), (1, 0)) if node.types[0].dtype in node.op.facts.commutative else ((0, 1),)
-    for number, exact in node.op.facts.identity:
-        for kept, dropped in sides:
-            value, other = node.inputs[kept], node.inputs[dropped]
-            fits = value.type == node.types[0] and value.dtype in exact and _fits(other, value.dims)
-            if fits and is_bits(splat(other), number):
-                return value
+    for kept, dropped in _sides(node):
+        value, other = node.inputs[kept], node.inputs[dropped]
+        found = splat(other)
+        settles = any(value.dtype in exact and is_bits(found, number) for number, exact in node.op.facts.identity)
+        if settles and value.type == node.types[0] and _fits(other, value.dims):
+            return value
     return None
 
 
 def _absorbing_element(node: Node) -> Value | None:
     if len(node.inputs) != 2:
         return None
-    sides = ((0, 1), (1, 0)) if node.types[0].dtype in node.op.facts.commutative else ((0, 1),)
-    for number, exact in node.op.facts.absorbing:
-        for dropped, kept in sides:
-            value, other = node.inputs[kept], node.inputs[dropped]
-            shape = node.types[0].dims
-            fits = value.dtype in exact and _fits(other, shape) and _fits(value, shape)
-            if fits and is_bits(splat(value), number):
-                return widened(value, shape)
+    shape = node.types[0].dims
+    for dropped, kept in _sides(node):
+        value, other = node.inputs[kept], node.inputs[dropped]
+        found = splat(value)
+        settles = any(value.dtype in exact and is_bits(found, number) for number, exact in node.op.facts.absorbing)
+        if settles and _fits(other, shape) and _fits(value, shape):
+            return widened(value, shape)
     return None
 
 
@@ -110,7 +113,7 @@ def _ordered(node: Node) -> Value | None:
 
 
 def _rank(value: Value) -> tuple[bool, int, int]:
-    return (constant_array(value) is not None, value.node.position, value.index)
+    return (constant_held(value) is not None, value.node.position, value.index)
 
 
 def _windows_below(node: Node) -> list[Value]:

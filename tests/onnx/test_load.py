@@ -14,6 +14,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper, parser  # noqa: E402
 
 import pyflow.onnx  # noqa: E402
+from pyflow.stored import StoredFile  # noqa: E402
 
 HEAD = '<ir_version: 9, opset_import: ["" : 17, "local" : 1]>'
 NET = """g (float[batch, 4] x) => (float[batch, 2] y, float[batch, 2] z)
@@ -129,6 +130,38 @@ def test_data_beside_the_model_is_mapped(tmp_path):
     np.testing.assert_array_equal(pf.Session(pyflow.onnx.load(data, folder=tmp_path)).run("h", {"x": x}), W)
     with pytest.raises(pf.errors.InvalidArgumentError, match="by its path"):
         pyflow.onnx.load(data)
+
+
+def test_weights_are_read_only_where_they_say_sizes(tmp_path, monkeypatch):
+    """A size that is computed from a product's is found without its weights."""
+    text = """g (float[3, 128] x) => (float[a, b] y) <float[1, 1] w = {1}, int64[1] n = {1}> {
+      h = MatMul(x, w)
+      s = Shape(h)
+      f = Cast<to = 1>(s)
+      i = Cast<to = 7>(f)
+      y = Reshape(h, i) }"""
+    model = parsed(text)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((128, 192), np.float32), "w"))
+    sizes = np.zeros(2**14, np.int64)
+    sizes[2:4] = 192, 3
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(sizes, "n"))
+    onnx.save(model, tmp_path / "net.onnx")
+    read = []
+    given = StoredFile.read
+    monkeypatch.setattr(StoredFile, "read", lambda file, at, into: (read.append(len(into)), given(file, at, into)))
+    assert pyflow.onnx.load(tmp_path / "net.onnx").outputs[0].dims == (3, 192)
+    assert not read
+    model.graph.node[-1].input[1] = "cut"
+    for name, entry in (("begin", 2), ("end", 4)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([entry]), name))
+    model.graph.node.insert(0, helper.make_node("Slice", ["n", "begin", "end"], ["cut"]))
+    onnx.save(model, tmp_path / "net.onnx")
+    graph = pyflow.onnx.load(tmp_path / "net.onnx")
+    assert graph.outputs[0].dims == (192, 3)
+    assert read == [sizes.nbytes]
+    x = np.ones((3, 128), np.float32)
+    (y,) = pf.Session(graph, pf.SessionConfig(threads=1)).run(None, {"x": x})
+    np.testing.assert_array_equal(y, np.full((192, 3), 128, np.float32))
 
 
 def test_mapped_data_is_not_copied_to_run(tmp_path):

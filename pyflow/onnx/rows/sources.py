@@ -15,6 +15,7 @@ from pyflow.onnx.importer import LARGEST_KNOWN
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.table import onnx_op
 from pyflow.onnx.tensors import dtype_of
+from pyflow.ops.sources import holding
 
 _AS = {
     "value": None,
@@ -33,7 +34,7 @@ def constant(node: OnnxNode) -> Value:
     given = [name for name in _AS if node.get(name) is not None]
     if len(given) != 1:
         raise InvalidArgumentError(f"expected one of the attributes {', '.join(_AS)}, got {given}")
-    return pf.constant(np.array(node[given[0]], _AS[given[0]]))
+    return holding(np.array(node[given[0]], _AS[given[0]]))
 
 
 @onnx_op("ConstantOfShape")
