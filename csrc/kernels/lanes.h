@@ -5,6 +5,7 @@
 #define PYFLOW_KERNELS_LANES_H
 
 #include "kernels/simd.h"
+#include "kernels/transpose.h"
 #include "kernels/view.h"
 
 namespace pf {
@@ -85,6 +86,32 @@ struct Same {
     return v;
   }
 };
+
+// Of lanes l and l + HALF one lane l, and so on down to one.
+template <class Op, class T, int HALF = static_cast<int>(kLanes<T>) / 2, int... I>
+PF_ALWAYS_INLINE T across(Vector<T> v, Lanes<I...> lanes) {
+  if constexpr (HALF == 0) {
+    return v[0];
+  } else {
+    const Vector<T> other = chosen_lanes<Vector<T>, decltype(v == v), (I ^ HALF)...>(v, v);
+    return across<Op, T, HALF / 2>(Op::apply(v, other), lanes);
+  }
+}
+template <class Op, class T>
+PF_ALWAYS_INLINE T across(Vector<T> v) {
+  return across<Op, T>(v, typename LanesTo<static_cast<int>(kLanes<T>)>::Type{});
+}
+
+// The kReductionLanes lanes of a chunk, which hold an element each or what changes nothing, become one.
+template <class Op, class T>
+PF_ALWAYS_INLINE T halved(Vector<T>* lanes) {
+#pragma GCC unroll 8
+  for (int64_t half = kReductionLanes / kLanes<T> / 2; half > 0; half /= 2) {
+#pragma GCC unroll 32
+    for (int64_t k = 0; k < half; ++k) lanes[k] = Op::apply(lanes[k], lanes[k + half]);
+  }
+  return across<Op, T>(lanes[0]);
+}
 
 // Combines values given one by one, pairwise: the tree depends on their number alone.
 template <class T, class Op>

@@ -11,6 +11,7 @@ namespace PF_ISA {
 
 constexpr int64_t kStretchKeys = 256;
 constexpr int64_t kScoreRows = 48;  // rows whose scores are held at once
+constexpr int64_t kAbreast = 8;     // rows that are weighed at once, so that none waits for the sum of another
 constexpr int64_t kTaskRows = 192;  // keys are packed once for so many
 constexpr int64_t kFewestTaskRows = 48;
 constexpr int64_t kWantedTasks = 8;
@@ -62,7 +63,7 @@ static void plan_attend(const pf_call* call, AttendPlan* plan) {
   }
   plan->stretches = maximum_of(1, ceildiv(plan->n, kStretchKeys));
   plan->columns = ceildiv(plan->e, gemm::kPanel) * gemm::kPanel;
-  plan->pitch = ceildiv(plan->stretch_keys(), gemm::kPanel) * gemm::kPanel + 16;
+  plan->pitch = ceildiv(plan->stretch_keys(), kExpBlock) * kExpBlock + 16;
 }
 
 /* Where the parts of a task's scratch begin, in elements: all are whole cache lines long. */
@@ -84,6 +85,26 @@ static AttendScratch scratch_of(const AttendPlan& plan) {
   at.end = at.total + rows;
   return at;
 }
+
+/* Rows that are wanted later. They lie apart, where no hardware fetches them early: `pace` are with each row of scores.
+ */
+struct Ahead {
+  const char* row;
+  int64_t rows, stride, bytes, pace;
+
+  template <class T>
+  static Ahead of(const T* first, int64_t rows, int64_t stride, int64_t columns, int64_t column_stride, int64_t steps) {
+    const int64_t size = static_cast<int64_t>(sizeof(T));
+    return {reinterpret_cast<const char*>(first), column_stride == 1 ? rows : 0, stride * size, columns * size,
+            minimum_of(4, ceildiv(rows, steps))};
+  }
+
+  void fetch() {
+    for (int64_t i = 0; i < pace && rows > 0; ++i, --rows, row += stride) {
+      for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(row + byte, 0, 2);
+    }
+  }
+};
 
 /* What one head's operands and a task's scratch are. */
 template <class T>
@@ -129,34 +150,6 @@ static const T* bias_of(const AttendPlan& plan, const Head<T>& head, int64_t row
   return head.bias_keys;
 }
 
-/* Scores of one row become weights, relative to all keys seen so far; returns what the weights of the earlier keys are
- * to be multiplied by. */
-template <class T>
-static T weigh(T* scores, const T* bias, int64_t count, int64_t seen, bool is_first, bool is_last, T* largest,
-               T* total) {
-  constexpr T lowest = -static_cast<T>(__builtin_inf());
-  if (bias != nullptr) {
-    for (int64_t key = 0; key < seen; ++key) scores[key] += bias[key];
-  }
-  for (int64_t key = seen; key < count; ++key) scores[key] += lowest;
-  const T here = reduce_chunk<LargestNumber>(scores, count, Same());
-  const T top = is_first ? here : greater(here, *largest);
-  const T shift = top == lowest ? T{0} : top;
-  raised_exponentials(scores, shift, count, scores);
-  T sum = reduce_chunk<Sum>(scores, count, Same());
-  T earlier = 0;
-  if (!is_first) {
-    earlier = math::exponential(*largest - shift) * *total;
-    sum = earlier + sum;
-  }
-  *largest = top;
-  *total = sum;
-  // Before the last stretch a row that has seen nothing may yet see something.
-  const T inverse = sum == 0 && !is_last ? T{0} : T{1} / sum;
-  for (int64_t key = 0; key < count; ++key) scores[key] *= inverse;
-  return earlier * inverse;
-}
-
 /* c[rows, columns] = a b, or += . */
 template <class T>
 static void multiply_rows(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_stride, const T* panels,
@@ -174,49 +167,137 @@ static void pack_panels(int64_t depth, int64_t columns, const T* b, int64_t k_st
   }
 }
 
-/* Rows [row, row + rows) of a head against keys [first, first + count); `held` is where they are in the task. */
+/* Keys [first, first + count), and whether others come before or behind them. */
+struct Stretch {
+  int64_t first, count;
+  bool is_first, is_last;
+
+  int64_t room() const { return ceildiv(count, kExpBlock) * kExpBlock; }
+};
+
+/* Adds a row's bias to its scores and minus infinity to those that it does not see; what lies behind them in their room
+ * becomes minus infinity, which changes neither maximum nor sum. Returns the largest. */
+template <class T>
+static T add_bias(T* scores, const T* bias, int64_t seen, const Stretch& stretch) {
+  constexpr T lowest = -static_cast<T>(__builtin_inf());
+  if (bias != nullptr) {
+    for (int64_t key = 0; key < seen; ++key) scores[key] += bias[key];
+  }
+  for (int64_t key = seen; key < stretch.count; ++key) scores[key] += lowest;
+  for (int64_t key = stretch.count; key < stretch.room(); ++key) scores[key] = lowest;
+  return largest_number(scores, stretch.room());
+}
+
+/* Scores of rows [row, row + rows) become weights, relative to all keys seen so far, and what the rows' sums hold is
+ * multiplied to be so too. */
+template <class T>
+static void weigh(const AttendPlan& plan, const Head<T>& head, int64_t row, int64_t rows, int64_t held,
+                  const Stretch& stretch, T* scores, T* sums, int64_t sums_row, Ahead (&ahead)[4]) {
+  constexpr T lowest = -static_cast<T>(__builtin_inf());
+  T* const largest = head.largest + held;
+  T* const total = head.total + held;
+  T here[kAbreast], earlier[kAbreast] = {};
+  for (int64_t i = 0; i < rows; ++i) {
+    for (Ahead& each : ahead) each.fetch();
+    const T* bias = nullptr;
+    if (plan.has_bias) bias = bias_of(plan, head, row + i, stretch.first, stretch.count, held + i > 0);
+    const int64_t seen = seen_of(plan, row + i, stretch.first, stretch.count);
+    here[i] = add_bias(scores + i * plan.pitch, bias, seen, stretch);
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    const T top = stretch.is_first ? here[i] : greater(here[i], largest[i]);
+    const T shift = top == lowest ? T{0} : top;
+    T sum = raised_exponentials(scores + i * plan.pitch, shift, stretch.room(), scores + i * plan.pitch);
+    if (!stretch.is_first) {
+      earlier[i] = math::exponential(largest[i] - shift) * total[i];
+      sum = earlier[i] + sum;
+    }
+    largest[i] = top;
+    total[i] = sum;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    // Before the last stretch a row that has seen nothing may yet see something.
+    const T inverse = total[i] == 0 && !stretch.is_last ? T{0} : T{1} / total[i];
+    T* const weights = scores + i * plan.pitch;
+    for (int64_t key = 0; key < stretch.room(); key += kExpBlock) {
+#pragma GCC unroll 16
+      for (int64_t j = key; j < key + kExpBlock; j += kLanes<T>) store(weights + j, load(weights + j) * inverse);
+    }
+    T factor = earlier[i] * inverse;
+    if (plan.nothing != Nothing::kNan && !(total[i] > 0)) {
+      const bool unseen = plan.nothing == Nothing::kUnseenIsZero && sees_nothing(plan, head, row + i);
+      if (unseen) total[i] = 0;
+      if (unseen) largest[i] = lowest;
+      if (unseen || plan.nothing == Nothing::kZero) {
+        factor = 0;
+        for (int64_t key = 0; key < stretch.count; ++key) weights[key] = 0;
+      }
+    }
+    if (stretch.is_first) continue;
+    for (int64_t j = 0; j < plan.e; ++j) sums[i * sums_row + j] *= factor;
+  }
+}
+
+template <class T>
+static void scale_row(const T* from, int64_t stride, int64_t count, T scale, T* to) {
+  int64_t i = 0;
+  for (; stride == 1 && i + kLanes<T> <= count; i += kLanes<T>) store(to + i, load(from + i) * scale);
+  for (; i < count; ++i) to[i] = from[i * stride] * scale;
+}
+
+/* Rows [row, row + rows) of a head against a stretch of keys; `held` is where they are in the task. */
 template <class T>
 static void attend_rows(const AttendPlan& plan, const Head<T>& head, T scale, int64_t row, int64_t rows, int64_t held,
-                        int64_t first, int64_t count) {
-  const bool is_first = first == 0, is_last = first + count == plan.n;
+                        const Stretch& stretch, Ahead (&ahead)[4]) {
   for (int64_t i = 0; i < rows; ++i) {
-    const T* from = head.q + (row + i) * plan.q_row;
-    T* to = head.queries + i * plan.d;
-    if (plan.q_d == 1) {
-      for (int64_t j = 0; j < plan.d; ++j) to[j] = from[j] * scale;
-    } else {
-      for (int64_t j = 0; j < plan.d; ++j) to[j] = from[j * plan.q_d] * scale;
-    }
+    scale_row(head.q + (row + i) * plan.q_row, plan.q_d, plan.d, scale, head.queries + i * plan.d);
   }
-  multiply_rows(rows, count, plan.d, head.queries, plan.d, head.keys, head.scores, plan.pitch, false);
+  multiply_rows(rows, stretch.count, plan.d, head.queries, plan.d, head.keys, head.scores, plan.pitch, false);
 
   const bool straight = plan.y_e == 1 && plan.e % kLanes<T> == 0;
   T* const sums = straight ? head.y + row * plan.y_row : head.sums + held * plan.columns;
   const int64_t sums_row = straight ? plan.y_row : plan.columns;
-  for (int64_t i = 0; i < rows && count > 0; ++i) {
-    T* const scores = head.scores + i * plan.pitch;
-    const T* const bias = plan.has_bias ? bias_of(plan, head, row + i, first, count, held + i > 0) : nullptr;
-    const int64_t seen = seen_of(plan, row + i, first, count);
-    T factor = weigh(scores, bias, count, seen, is_first, is_last, head.largest + held + i, head.total + held + i);
-    if (plan.nothing != Nothing::kNan && !(head.total[held + i] > 0)) {
-      const bool unseen = plan.nothing == Nothing::kUnseenIsZero && sees_nothing(plan, head, row + i);
-      if (unseen) head.total[held + i] = 0;
-      if (unseen) head.largest[held + i] = -static_cast<T>(__builtin_inf());
-      if (unseen || plan.nothing == Nothing::kZero) {
-        factor = 0;
-        for (int64_t key = 0; key < count; ++key) scores[key] = 0;
-      }
-    }
-    if (is_first) continue;
-    for (int64_t j = 0; j < plan.e; ++j) sums[i * sums_row + j] *= factor;
+  for (int64_t i = 0; i < rows && stretch.count > 0; i += kAbreast) {
+    weigh(plan, head, row + i, minimum_of(kAbreast, rows - i), held + i, stretch, head.scores + i * plan.pitch,
+          sums + i * sums_row, sums_row, ahead);
   }
-  multiply_rows(rows, plan.e, count, head.scores, plan.pitch, head.values, sums, sums_row, !is_first);
+  multiply_rows(rows, plan.e, stretch.count, head.scores, plan.pitch, head.values, sums, sums_row, !stretch.is_first);
 
-  if (straight || !is_last) return;
+  if (straight || !stretch.is_last) return;
   for (int64_t i = 0; i < rows; ++i) {
     T* const to = head.y + (row + i) * plan.y_row;
     for (int64_t j = 0; j < plan.e; ++j) to[j * plan.y_e] = sums[i * sums_row + j];
   }
+}
+
+template <class T>
+static void find_operands(const AttendPlan& plan, const pf_call* call, int64_t which, Head<T>* head) {
+  const Position<5> position(plan.heads, which);
+  head->q = static_cast<const T*>(call->inputs[0].data) + position.offset[0];
+  head->k = static_cast<const T*>(call->inputs[1].data) + position.offset[1];
+  head->v = static_cast<const T*>(call->inputs[2].data) + position.offset[2];
+  head->y = static_cast<T*>(call->outputs[0].data) + position.offset[3];
+  if (!plan.has_bias) return;
+  const pf_view& bias = call->inputs[3];
+  head->bias = static_cast<const char*>(bias.data) + position.offset[4] * element_size(bias.dtype);
+}
+
+/* What is wanted behind the scores of a block's rows, that from `begin` on: their results, and the next stretch or the
+ * next head's first. */
+template <class T>
+static void look_ahead(const AttendPlan& plan, const pf_call* call, const Head<T>& head, int64_t end, int64_t block,
+                       int64_t begin, int64_t stretch, Ahead (&ahead)[4]) {
+  const bool same = stretch + 1 < plan.stretches;
+  const int64_t rows = plan.task_rows();
+  ahead[3] = Ahead::of(head.y + begin * plan.y_row, rows, plan.y_row, plan.e, plan.y_e, rows);
+  if (!same && (block + 1 == end || (block + 1) % plan.row_blocks != 0)) return;
+  Head<T> next = head;
+  if (!same) find_operands(plan, call, (block + 1) / plan.row_blocks, &next);
+  const int64_t first = same ? gemm::part_begin(plan.n, plan.stretches, stretch + 1) : 0;
+  const int64_t keys = minimum_of(plan.stretch_keys(), plan.n - first);
+  ahead[0] = Ahead::of(next.k + first * plan.k_row, keys, plan.k_row, plan.d, plan.k_d, rows);
+  ahead[1] = Ahead::of(next.v + first * plan.v_row, keys, plan.v_row, plan.e, plan.v_e, rows);
+  if (!same) ahead[2] = Ahead::of(next.q, rows, plan.q_row, plan.d, plan.q_d, rows);
 }
 
 template <class T>
@@ -226,35 +307,35 @@ static void attend_typed(const pf_call* call, const pf_task* task) {
   const AttendScratch at = scratch_of(plan);
   T* const scratch = static_cast<T*>(task->thread_scratch);
   const T scale = static_cast<T>(call->step->floats[0]);
+  Head<T> head = {};
+  if (plan.has_bias) head.bias_dtype = call->inputs[3].dtype;
+  head.queries = scratch;
+  head.keys = scratch + at.keys;
+  head.values = scratch + at.values;
+  head.scores = scratch + at.scores;
+  head.bias_keys = scratch + at.bias;
+  head.sums = scratch + at.sums;
+  head.largest = scratch + at.largest;
+  head.total = scratch + at.total;
+  int64_t packed = -1;  // the head and stretch whose keys and values scratch holds
   for (int64_t block = task->begin; block < task->end; ++block) {
-    const Position<5> position(plan.heads, block / plan.row_blocks);
-    const int64_t begin = gemm::part_begin(plan.m, plan.row_blocks, block % plan.row_blocks);
-    const int64_t end = gemm::part_begin(plan.m, plan.row_blocks, block % plan.row_blocks + 1);
-    Head<T> head = {};
-    head.q = static_cast<const T*>(call->inputs[0].data) + position.offset[0];
-    head.k = static_cast<const T*>(call->inputs[1].data) + position.offset[1];
-    head.v = static_cast<const T*>(call->inputs[2].data) + position.offset[2];
-    head.y = static_cast<T*>(call->outputs[0].data) + position.offset[3];
-    if (plan.has_bias) {
-      const pf_view& bias = call->inputs[3];
-      head.bias_dtype = bias.dtype;
-      head.bias = static_cast<const char*>(bias.data) + position.offset[4] * element_size(bias.dtype);
-    }
-    head.queries = scratch;
-    head.keys = scratch + at.keys;
-    head.values = scratch + at.values;
-    head.scores = scratch + at.scores;
-    head.bias_keys = scratch + at.bias;
-    head.sums = scratch + at.sums;
-    head.largest = scratch + at.largest;
-    head.total = scratch + at.total;
+    const auto begin_of = [&](int64_t which) { return gemm::part_begin(plan.m, plan.row_blocks, which); };
+    const int64_t begin = begin_of(block % plan.row_blocks), end = begin_of(block % plan.row_blocks + 1);
+    find_operands(plan, call, block / plan.row_blocks, &head);
     for (int64_t stretch = 0; stretch < plan.stretches; ++stretch) {
-      const int64_t first = gemm::part_begin(plan.n, plan.stretches, stretch);
-      const int64_t count = gemm::part_begin(plan.n, plan.stretches, stretch + 1) - first;
-      pack_panels(plan.d, count, head.k + first * plan.k_row, plan.k_d, plan.k_row, head.keys);
-      pack_panels(count, plan.e, head.v + first * plan.v_row, plan.v_row, plan.v_e, head.values);
+      const auto first_of = [&](int64_t which) { return gemm::part_begin(plan.n, plan.stretches, which); };
+      const int64_t first = first_of(stretch), count = first_of(stretch + 1) - first;
+      const int64_t wanted = block / plan.row_blocks * plan.stretches + stretch;
+      if (wanted != packed) {
+        pack_panels(plan.d, count, head.k + first * plan.k_row, plan.k_d, plan.k_row, head.keys);
+        pack_panels(count, plan.e, head.v + first * plan.v_row, plan.v_row, plan.v_e, head.values);
+        packed = wanted;
+      }
+      const Stretch keys = {first, count, first == 0, first + count == plan.n};
+      Ahead ahead[4] = {};
+      look_ahead(plan, call, head, task->end, block, begin, stretch, ahead);
       for (int64_t row = begin; row < end; row += kScoreRows) {
-        attend_rows(plan, head, scale, row, minimum_of(kScoreRows, end - row), row - begin, first, count);
+        attend_rows(plan, head, scale, row, minimum_of(kScoreRows, end - row), row - begin, keys, ahead);
       }
     }
   }

@@ -250,10 +250,9 @@ void pack_panel(int64_t depth, int64_t columns, const T* b, int64_t k_stride, in
   if (column_stride == 1 && columns == kPanel) {
     constexpr int64_t ahead = 16;  // rows lie apart, where no hardware fetches them early
     for (int64_t k = 0; k < depth; ++k) {
-      const T* from = b + k * k_stride;
-      for (int64_t j = 0; j < kPanel; j += 64 / static_cast<int64_t>(sizeof(T))) {
-        __builtin_prefetch(from + ahead * k_stride + j, 0, 2);
-      }
+      const T* const from = b + k * k_stride;
+      const T* const later = b + minimum_of(k + ahead, depth - 1) * k_stride;
+      for (int64_t j = 0; j < kPanel; j += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(later + j, 0, 2);
 #pragma GCC unroll 16
       for (int64_t j = 0; j < kPanel; j += kLanes<T>) store(to + k * kPanel + j, load(from + j));
     }

@@ -47,12 +47,11 @@ struct Softmax {
   // x and y adjacent; they may be the same. `next` is where the next row lies, which is fetched meanwhile.
   template <class T>
   static void row(const T* x, const T* next, int64_t count, T* y) {
-    const T largest = reduce_run<LargestNumber>(x, count, Same());
+    const T largest = largest_number(x, count);
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
       const int64_t part = minimum_of(kReductionChunk, count - begin);
-      raised_exponentials(x + begin, largest, part, y + begin);
-      cascade.push(reduce_chunk<Sum>(y + begin, part, Same()));
+      cascade.push(raised_exponentials(x + begin, largest, part, y + begin));
     }
     const T scale = T{1} / cascade.finish();
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), lanes = kLanes<T>;
@@ -69,13 +68,12 @@ struct Softmax {
 struct LogSoftmax {
   template <class T>
   static void row(const T* x, const T*, int64_t count, T* y) {
-    const T largest = reduce_run<LargestNumber>(x, count, Same());
+    const T largest = largest_number(x, count);
     T exponentials[kReductionChunk];
     Cascade<T, Sum> cascade;
     for (int64_t begin = 0; begin < count; begin += kReductionChunk) {
       const int64_t part = minimum_of(kReductionChunk, count - begin);
-      raised_exponentials(x + begin, largest, part, exponentials);
-      cascade.push(reduce_chunk<Sum>(exponentials, part, Same()));
+      cascade.push(raised_exponentials(x + begin, largest, part, exponentials));
     }
     const T log_sum = math::logarithm(cascade.finish() / math::kRaise<T>);
     for (int64_t i = 0; i < count; ++i) y[i] = (x[i] - largest) - log_sum;
