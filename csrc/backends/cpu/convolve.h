@@ -271,10 +271,14 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
   const int64_t across = conv.merged ? 1 : conv.horizontal.taps;
   const int64_t count = conv.vertical.taps * across;
   const int64_t length = conv.depth / count;
+  const int64_t step = conv.horizontal.step * strides[2];
   Pixel at(conv, block.pixel);
-  for (int64_t r = 0; r < block.rows; ++r, at.next(conv)) {
-    rows[r] = block.source + at.image * strides[0] + conv.vertical.at(at.row, 0) * strides[1] +
-              conv.horizontal.at(at.column, 0) * strides[2];
+  for (int64_t r = 0, count; r < block.rows; r += count, at.next(conv)) {
+    const T* from = block.source + at.image * strides[0] + conv.vertical.at(at.row, 0) * strides[1] +
+                    conv.horizontal.at(at.column, 0) * strides[2];
+    count = minimum_of(conv.width - at.column, block.rows - r);
+    for (int64_t i = 0; i < count; ++i) rows[r + i] = from + i * step;
+    at.column += count - 1;
   }
   const int64_t pieces = ceildiv(length, gemm::kDepth);                          // of a run
   const int64_t together = maximum_of(1, gemm::kDepth / maximum_of(1, length));  // runs

@@ -31,7 +31,8 @@ Span window_span(int64_t position, int64_t stride, int64_t pad, int64_t dilation
   const int64_t origin = position * stride - pad;
   Span span;
   span.begin = origin < 0 ? minimum_of(taps, ceildiv(-origin, dilation)) : 0;
-  span.end = origin >= size ? span.begin : maximum_of(span.begin, minimum_of(taps, ceildiv(size - origin, dilation)));
+  const bool inside = origin + (taps - 1) * dilation < size;
+  span.end = inside ? taps : origin >= size ? span.begin : maximum_of(span.begin, ceildiv(size - origin, dilation));
   span.first = origin + span.begin * dilation;
   return span;
 }
@@ -64,8 +65,12 @@ struct Window2d {
   Span rows, columns;
 
   Window2d(const Pool& pool, int64_t y, int64_t x)
-      : rows(window_span(y, pool.stride_h, pool.pad_top, pool.dilation_h, pool.kernel_h, pool.height)),
-        columns(window_span(x, pool.stride_w, pool.pad_left, pool.dilation_w, pool.kernel_w, pool.width)) {}
+      : rows(window_span(y, pool.stride_h, pool.pad_top, pool.dilation_h, pool.kernel_h, pool.height)) {
+    move_to(pool, x);
+  }
+  void move_to(const Pool& pool, int64_t x) {
+    columns = window_span(x, pool.stride_w, pool.pad_left, pool.dilation_w, pool.kernel_w, pool.width);
+  }
   int64_t taps() const { return (rows.end - rows.begin) * (columns.end - columns.begin); }
 };
 
@@ -93,7 +98,7 @@ struct MaxOf {
   /* Of numbers, or of vectors of them. */
   template <typename V>
   static V combine(V best, V value) {
-    return (value > best) | (value != value) ? value : best;
+    return value != value ? value : greater(value, best);
   }
 };
 
@@ -142,6 +147,31 @@ int64_t pool_vectors(const Pool& pool, const Window2d& window, const int64_t* st
   return begin;
 }
 
+/* Channels from `channel` on of one window, whatever their strides. */
+template <typename T, typename Op, bool MEAN>
+__attribute__((noinline)) void pool_channels(const Pool& pool, const Window2d& window, const int64_t* strides,
+                                             const T* source, int64_t channel, T* to, int64_t to_stride) {
+  const int64_t step = strides[3];
+  alignas(64) T value[kChannels], taken[kChannels] = {};
+  for (; channel < pool.channels; channel += kChannels) {
+    const int64_t count = minimum_of(kChannels, pool.channels - channel);
+    for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::template start<T>();
+    for_taps(pool, window, strides, [&](int64_t offset) {
+      const T* from = source + offset + channel * step;
+#pragma GCC unroll 4
+      for (int64_t c = 0; c < count; ++c) taken[c] = from[c * step];
+      for (int64_t c = 0; c < count; c += kLanes<T>) {
+        store(value + c, Op::combine(load(value + c), load(taken + c)));
+      }
+    });
+    if constexpr (MEAN) {
+      const T by = static_cast<T>(divisor(pool, window));
+      for (int64_t c = 0; c < kChannels; ++c) value[c] /= by;
+    }
+    for (int64_t c = 0; c < count; ++c) to[(channel + c) * to_stride] = value[c];
+  }
+}
+
 /* One row of outputs. */
 template <typename T, typename Op, bool MEAN>
 void pool_row(const Pool& pool, const pf_call* call, int64_t task) {
@@ -150,34 +180,18 @@ void pool_row(const Pool& pool, const pf_call* call, int64_t task) {
   const int64_t image = task / pool.out_height;
   const int64_t row = task % pool.out_height;
   const T* source = static_cast<const T*>(x.data) + image * x.strides[0];
-  T* target = static_cast<T*>(y.data) + image * y.strides[0] + row * y.strides[1];
-  const int64_t step = x.strides[3];
-  alignas(64) T value[kChannels], taken[kChannels] = {};
-  for (int64_t column = 0; column < pool.out_width; ++column) {
-    const Window2d window(pool, row, column);
+  T* to = static_cast<T*>(y.data) + image * y.strides[0] + row * y.strides[1];
+  const bool adjacent = x.strides[3] == 1 && y.strides[3] == 1;
+  Window2d window(pool, row, 0);
+  for (int64_t column = 0; column < pool.out_width; ++column, to += y.strides[2]) {
+    window.move_to(pool, column);
     int64_t channel = 0;
-    if (step == 1 && y.strides[3] == 1) {
-      T* to = target + column * y.strides[2];
+    if (adjacent) {
       channel = pool_vectors<T, Op, MEAN, 4>(pool, window, x.strides, source, channel, to);
       channel = pool_vectors<T, Op, MEAN, 1>(pool, window, x.strides, source, channel, to);
     }
-    for (; channel < pool.channels; channel += kChannels) {
-      const int64_t count = minimum_of(kChannels, pool.channels - channel);
-      for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::template start<T>();
-      for_taps(pool, window, x.strides, [&](int64_t offset) {
-        const T* from = source + offset + channel * step;
-#pragma GCC unroll 4
-        for (int64_t c = 0; c < count; ++c) taken[c] = from[c * step];
-        for (int64_t c = 0; c < count; c += kLanes<T>) {
-          store(value + c, Op::combine(load(value + c), load(taken + c)));
-        }
-      });
-      if constexpr (MEAN) {
-        const T by = static_cast<T>(divisor(pool, window));
-        for (int64_t c = 0; c < kChannels; ++c) value[c] /= by;
-      }
-      T* to = target + column * y.strides[2] + channel * y.strides[3];
-      for (int64_t c = 0; c < count; ++c) to[c * y.strides[3]] = value[c];
+    if (channel < pool.channels) {
+      pool_channels<T, Op, MEAN>(pool, window, x.strides, source, channel, to, y.strides[3]);
     }
   }
 }
