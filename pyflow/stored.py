@@ -176,6 +176,6 @@ def block(count: int) -> np.ndarray:
     pages = mmap.mmap(-1, count + HUGE if count >= HUGE else count, flags=flags)
     raw = np.frombuffer(pages, np.uint8)
     start = -raw.ctypes.data % HUGE if count >= HUGE else 0
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE") and count >= HUGE:
+        pages.madvise(mmap.MADV_HUGEPAGE, start, count // HUGE * HUGE)
     return raw[start : start + count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 
 import numpy as np
@@ -14,7 +15,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper, parser  # noqa: E402
 
 import pyflow.onnx  # noqa: E402
-from pyflow.stored import StoredFile  # noqa: E402
+from pyflow.stored import HUGE, StoredFile, block  # noqa: E402
 
 HEAD = '<ir_version: 9, opset_import: ["" : 17, "local" : 1]>'
 NET = """g (float[batch, 4] x) => (float[batch, 2] y, float[batch, 2] z)
@@ -162,6 +163,20 @@ def test_weights_are_read_only_where_they_say_sizes(tmp_path, monkeypatch):
     x = np.ones((3, 128), np.float32)
     (y,) = pf.Session(graph, pf.SessionConfig(threads=1)).run(None, {"x": x})
     np.testing.assert_array_equal(y, np.full((192, 3), 128, np.float32))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="nothing tells what memory is resident")
+def test_blocks_of_memory_take_no_more_than_was_asked_for():
+    def resident() -> int:
+        with open("/proc/self/smaps_rollup") as lines:
+            return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Rss:"))
+
+    before, count = resident(), HUGE + 4096
+    blocks = [block(count) for _ in range(8)]
+    for each in blocks:
+        assert each.ctypes.data % 64 == 0 and len(each) == count
+        each.fill(1)
+    assert resident() - before < 8 * count + HUGE
 
 
 def test_mapped_data_is_not_copied_to_run(tmp_path):
