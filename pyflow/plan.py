@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -266,10 +266,10 @@ class _Writer:
         self._str(step.backend)
         self._list(step.inputs, self._view)
         self._list(step.outputs, self._view)
-        self._list(step.ints, self._size)
+        self._sizes(step.ints)
         self._list(step.floats, lambda value: self._pack("<d", value))
         self._list(step.programs, self._program)
-        self._list(step.bodies, self._u32)
+        self._numbers(step.bodies)
         self._list(step.defines, self._defined)
         self._pack("<?", step.fallible)
         self._str(step.text)
@@ -296,19 +296,18 @@ class _Writer:
     def _program(self, program: Program) -> None:
         self._list(program.inputs, lambda dtype: self._pack("<B", dtype.code))
         self._list(program.instrs, self._instr)
-        self._list(program.outputs, self._u32)
+        self._numbers(program.outputs)
 
     def _instr(self, instr: Instr) -> None:
         self._str(instr.op)
         self._pack("<B", instr.dtype.code)
-        self._list(instr.args, self._u32)
+        self._numbers(instr.args)
         self._pack("<Q", instr.imm)
 
     def _view(self, view: View) -> None:
-        self._u32(view.buffer)
-        self._pack("<B", view.dtype.code)
-        self._list(view.dims, self._size)
-        self._list(view.strides, self._size)
+        self._pack("<IB", view.buffer, view.dtype.code)
+        self._sizes(view.dims)
+        self._sizes(view.strides)
         self._size(view.offset)
 
     def _port(self, port: Port) -> None:
@@ -327,7 +326,7 @@ class _Writer:
         )
         self._list(entry.checks, self._check)
         self._list(entry.commits, self._commit)
-        self._list(entry.reads, self._u32)
+        self._numbers(entry.reads)
         self._list(entry.prepares, self._prepare)
         self._u32(entry.body)
         self._pack("<i", entry.last_cancellable)
@@ -343,8 +342,8 @@ class _Writer:
 
     def _prepare(self, prepare: Prepare) -> None:
         self._u32(prepare.body)
-        self._list(prepare.sources, self._u32)
-        self._list(prepare.results, self._u32)
+        self._numbers(prepare.sources)
+        self._numbers(prepare.results)
 
     def _pack(self, form: str, *values: object) -> None:
         self.out += struct.pack(form, *values)
@@ -356,11 +355,16 @@ class _Writer:
         data = text.encode()
         self.out += struct.pack("<I", len(data)) + data
 
-    def _list(self, items: Iterable, write: Callable[..., None]) -> None:
-        items = tuple(items)
+    def _list(self, items: Sequence, write: Callable[..., None]) -> None:
         self._u32(len(items))
         for item in items:
             write(item)
+
+    def _numbers(self, numbers: Sequence[int]) -> None:
+        self.out += struct.pack(f"<I{len(numbers)}I", len(numbers), *numbers)
+
+    def _sizes(self, sizes: Sequence[Size]) -> None:
+        self._numbers([self._row_of(size) for size in sizes])
 
     def _size(self, size: Size) -> None:
         self._u32(self._row_of(size))

@@ -92,7 +92,7 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
         return node
     table.current = table.origins.get(node, ())
     for new, old in zip(inputs, node.inputs, strict=True):
-        if new is not old and not (_same(new.type, old.type) and _same(new.content, old.content)):
+        if new is not old and not _alike(new, old):
             return table.make(node.op, inputs, node.attrs)
     return table.add(node.op, inputs, node.attrs, node.types, node.contents)
 
@@ -172,8 +172,11 @@ def inlined(table: Table, body: Region, inputs: Sequence[Value]) -> tuple[list[V
     return [made[value] for value in body.outputs], [copies[node] for node in body.effects]
 
 
-def _same(left: object, right: object) -> bool:
-    return left is right or left == right
+def _alike(new: Value, old: Value) -> bool:
+    """Of one type and content; what was rebuilt shares its types with what it was."""
+    if new.index == old.index and new.node.types is old.node.types and new.node.contents is old.node.contents:
+        return True
+    return new.type == old.type and bool(new.content == old.content)
 
 
 def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") -> Region:
