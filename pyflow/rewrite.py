@@ -260,18 +260,15 @@ class _Walk:
             current = rebuilt(self.table, node, tuple([done[value.node][value.index] for value in node.inputs]))
             if current is not node:
                 self.table.was.setdefault(current, self.table.was.get(node, node))
-                if current in done:
-                    done[node] = done[current]
-                elif current in self.replaced:
+            if current not in done:
+                if current in self.replaced:
                     raise self._loop(current)
-                else:
-                    self._offer(current)
-                    if current in done:
-                        done[node] = done[current]
-                    else:
-                        stack.append(current)
-            else:
-                self._offer(node)
+                self._offer(current)
+            if current in done:
+                done[node] = done[current]
+                stack.pop()
+            elif current is not node:
+                stack.append(current)
 
     def _offer(self, node: Node) -> None:
         """Offers ``node``, whose inputs are settled, to the rules: fills ``done``, or ``replaced`` if one fires."""
@@ -280,9 +277,8 @@ class _Walk:
             rules = self.by_op[node.op] = tuple(rule for rule in self.rules if rule.suits(node.op))
         if self.left == 0 or node.op.effect:
             rules = ()
-        origins = self.table.origins.get(node, ())
         for rule in rules:
-            self.table.current = origins
+            self.table.current = self.table.origins.get(node, ())
             made = rule.apply(node)
             if made is None:
                 continue
@@ -316,11 +312,10 @@ class _Walk:
         return pending
 
     def _verify(self, rule: Rule, node: Node, values: tuple[Value, ...]) -> None:
-        fits = len(values) == len(node.outputs) and all(
-            compatible(new.type, old) for new, old in zip(values, node.types, strict=True)
-        )
+        types = tuple([value.type for value in values])
+        fits = types == node.types or (len(types) == len(node.types) and all(map(compatible, types, node.types)))
         if not fits:
-            was, now = ", ".join(map(str, node.types)), ", ".join(str(value.type) for value in values)
+            was, now = ", ".join(map(str, node.types)), ", ".join(map(str, types))
             raise InternalError(self._bug(rule, node, f"replaced {was} by {now}"))
         if any(value.node.graph is not None for value in values):
             raise InternalError(self._bug(rule, node, "gave a value of a declared graph"))

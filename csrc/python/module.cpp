@@ -1,3 +1,4 @@
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include "python/callable.h"
@@ -11,6 +12,7 @@ void bind_kernels(pybind11::module_& module);
 }  // namespace pf
 
 PYBIND11_MODULE(_core, module) {
+  pybind11::detail::npy_api::get();  // parses NumPy's version: part of the import, not of the first run
   pf::set_main_thread(pybind11::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>());
   pf::register_errors();
   pf::bind_core(module);

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyflow import dims, dtypes, views
 from pyflow.dims import Size
+from pyflow.dtypes import DType
 from pyflow.graph import Node, Value
 from pyflow.opdef import call
 from pyflow.ops.common import constant_array, constant_held
@@ -31,7 +32,8 @@ def splat(value: Value) -> float | int | bool | None:
             if not 0 < held.size <= 1024:
                 return None
             first = held.array.item(0)
-            return first if first == held.array.item(-1) and (held.array == first).all() else None
+            alike = held.size == 1 or (first == held.array.item(-1) and (held.array == first).all())
+            return first if alike else None
         if value.node.op.view is None or len(value.node.inputs) != 1 or value.node.inputs[0].dtype is not value.dtype:
             return None
         value = value.node.inputs[0]
@@ -54,13 +56,21 @@ def _sides(node: Node) -> tuple[tuple[int, int], ...]:
     return ((0, 1), (1, 0)) if node.types[0].dtype in node.op.facts.commutative else ((0, 1),)
 
 
+def _is_element(
+    number: float | int | bool | None, other: Value, facts: Sequence[tuple[float, frozenset[DType]]]
+) -> bool:
+    """Is it one of the numbers of which ``facts`` say something for the dtype of ``other``?"""
+    if number is None:
+        return False
+    return any(other.dtype in exact and is_bits(number, wanted) for wanted, exact in facts)
+
+
 def _identity_element(node: Node) -> Value | None:
     if len(node.inputs) != 2:
         return None
     for kept, dropped in _sides(node):
         value, other = node.inputs[kept], node.inputs[dropped]
-        found = splat(other)
-        settles = any(value.dtype in exact and is_bits(found, number) for number, exact in node.op.facts.identity)
+        settles = _is_element(splat(other), value, node.op.facts.identity)
         if settles and value.type == node.types[0] and _fits(other, value.dims):
             return value
     return None
@@ -72,8 +82,7 @@ def _absorbing_element(node: Node) -> Value | None:
     shape = node.types[0].dims
     for dropped, kept in _sides(node):
         value, other = node.inputs[kept], node.inputs[dropped]
-        found = splat(value)
-        settles = any(value.dtype in exact and is_bits(found, number) for number, exact in node.op.facts.absorbing)
+        settles = _is_element(splat(value), value, node.op.facts.absorbing)
         if settles and _fits(other, shape) and _fits(value, shape):
             return widened(value, shape)
     return None
@@ -127,9 +136,8 @@ def _windows_below(node: Node) -> list[Value]:
     return chain
 
 
-def _seen_from(base: Value, windows: Sequence[Node]) -> View | None:
-    """What ``windows``, innermost last, show of a row-major ``base``."""
-    view = views.contiguous(0, base.dtype, base.dims)
+def _seen_through(windows: Sequence[Node], view: View) -> View | None:
+    """What ``windows``, innermost last, show of ``view``."""
     for node in reversed(windows):
         assert node.op.view is not None
         made = node.op.view(node, (view,))
@@ -145,10 +153,10 @@ def _window(node: Node) -> Value | None:
     nodes = [node, *(value.node for value in chain)]
     for depth in range(len(chain), 0, -1):
         base = chain[depth - 1]
-        view = _seen_from(base, nodes[:depth])
+        start = views.contiguous(0, base.dtype, base.dims)
+        view = _seen_through(nodes[:depth], start)
         if view is None or view.offset != 0 or base.dtype is not node.types[0].dtype:
             continue
-        start = views.contiguous(0, base.dtype, base.dims)
         if _same_window(view, start):
             return base
         if depth == 1:
