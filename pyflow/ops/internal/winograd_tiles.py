@@ -14,7 +14,7 @@ from pyflow.region import Lasting, Region
 
 LEAST_CHANNELS = 16
 """Fewer on either side are not worth a transform."""
-WORTHWHILE = 0.8
+WORTHWHILE = 0.84
 
 Sizes = tuple[int, int, int, int, int]
 """Batch, height and width of the result, channels in and out."""
