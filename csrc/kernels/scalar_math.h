@@ -160,9 +160,9 @@ constexpr T kRaise = sizeof(T) == 4 ? static_cast<T>(0x1p64) : static_cast<T>(0x
 constexpr float kRaisedRound32 = kRound32 + 127.0f + 64.0f;
 constexpr double kRaisedRound64 = kRound64 + 1023.0 + 512.0;
 
-// 2^n kRaise of an exponent n that was rounded so.
+// The power of two whose biased exponent the low bits are.
 template <class V>
-PF_FUNCTION V raised_power(V rounded) {
+PF_FUNCTION V power_of_low_bits(V rounded) {
   return from_bits(bits_of(rounded) << (sizeof(Element<V>) == 4 ? 23 : 52));
 }
 
@@ -211,7 +211,7 @@ PF_FUNCTION V exponential32(V x) {
 template <class V>
 PF_FUNCTION V raised_exponential32(V x) {
   const Reduced<V> reduced = reduce_exponent(at_least(x, -132.4f), kRaisedRound32);
-  return exponential_near(reduced.remainder) * raised_power(reduced.rounded);
+  return exponential_near(reduced.remainder) * power_of_low_bits(reduced.rounded);
 }
 
 // (exp(x) - 1) / 2 for x in [-30, 89].
@@ -321,7 +321,7 @@ PF_FUNCTION V gelu32(V x) {
   const V fraction = multiply_add(square, all<V>(-0.72134752f), kRaisedRound32 - rounded);
   // 2^fraction within 1e-7 for |fraction| <= 1/2.
   const V near = horner(fraction, 0.00132645908f, 0.009671619f, 0.0555073503f, 0.240222405f, 0.693146976f, 1.0f);
-  const V tail = p * (near * raised_power(rounded));
+  const V tail = p * (near * power_of_low_bits(rounded));
   return multiply_add(-t, tail, at_least(x, -0.0f));
 }
 
@@ -379,18 +379,28 @@ PF_FUNCTION V exponential64(V x) {
 template <class V>
 PF_FUNCTION V raised_exponential64(V x) {
   const Reduced<V> reduced = reduce_exponent(at_least(x, -1064.0), kRaisedRound64);
-  return exponential_near64(reduced.remainder) * raised_power(reduced.rounded);
+  return exponential_near64(reduced.remainder) * power_of_low_bits(reduced.rounded);
+}
+
+// x = 2^n (1 + f) with f in [sqrt(1/2) - 1, sqrt(2) - 1], for a normal positive float64.
+template <class V>
+struct Split {
+  V n, f;
+};
+template <class V>
+PF_FUNCTION Split<V> split_exponent(V x) {
+  const Bits<V> offset = bits_of(x) - 0x3fe6a09e667f3bcdu;
+  // The exponent as a double without a 64-bit conversion: 2048 more than it in the low bits of 2^52.
+  const V biased = from_bits(((offset >> 52) ^ 2048u) | 0x4330000000000000u);
+  return {biased - 4503599627372544.0, from_bits((offset & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0};
 }
 
 template <class V>
 PF_FUNCTION V logarithm64(V x) {
-  const V zero = all<V>(0.0);
   const V normal = x < 2.2250738585072014e-308 ? x * 18014398509481984.0 : x;
-  const Bits<V> offset = bits_of(normal) - 0x3fe6a09e667f3bcdu;
-  // The exponent as a double without a 64-bit conversion: 2048 more than it in the low bits of 2^52.
-  const V biased = from_bits(((offset >> 52) ^ 2048u) | 0x4330000000000000u);
-  const V n = (biased - 4503599627372544.0) + (x < 2.2250738585072014e-308 ? all<V>(-54.0) : zero);
-  const V f = from_bits((offset & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
+  const Split<V> split = split_exponent(normal);
+  const V n = split.n + (x < 2.2250738585072014e-308 ? all<V>(-54.0) : all<V>(0.0));
+  const V f = split.f;
   const V s = f / (2.0 + f);
   const V z = s * s;
   const V p = horner(z, 2.0 / 21.0, 2.0 / 19.0, 2.0 / 17.0, 2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0,
@@ -398,9 +408,84 @@ PF_FUNCTION V logarithm64(V x) {
   const V half_square = 0.5 * f * f;
   const V tail = multiply_add(n, all<V>(1.90821492927058770002e-10), s * (half_square + p * z));
   const V y = multiply_add(n, all<V>(6.93147180369123816490e-01), f - (half_square - tail));
-  const V beyond = x == zero ? all<V>(-__builtin_inf()) : all<V>(__builtin_nan(""));
+  const V beyond = x == 0.0 ? all<V>(-__builtin_inf()) : all<V>(__builtin_nan(""));
   const V inside = x > 1.7976931348623157e308 ? x : y;
-  return x > zero ? inside : beyond;
+  return x > 0.0 ? inside : beyond;
+}
+
+/* Functions of float32 by way of float64, to which exp and log are found within 1e-11: far below an ulp of the result.
+ * V is double or a vector of them. */
+
+// exp(x), or what rounds to infinity or 0 for |x| > 200.
+template <class V>
+PF_FUNCTION V by_exponential(V x) {
+  const Reduced<V> reduced = reduce_exponent(at_least(at_most(x, 200.0), -200.0), kRound64 + 1023.0);
+  const V near = horner(reduced.remainder, 1.0 / 362880.0, 1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0,
+                        1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0);
+  return near * power_of_low_bits(reduced.rounded);
+}
+
+// log(x) for finite x > 0 that are no denormals of float64.
+template <class V>
+PF_FUNCTION V by_ordinary_logarithm(V x) {
+  const Split<V> split = split_exponent(x);
+  const V s = split.f / (2.0 + split.f);
+  const V z = s * s;
+  const V p = horner(z, 2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0);
+  return multiply_add(split.n, all<V>(0.69314718055994530942), multiply_add(z * p, s, s + s));
+}
+
+template <class V>
+PF_FUNCTION V by_logarithm(V x) {
+  const V beyond = x == 0.0 ? all<V>(-__builtin_inf()) : all<V>(__builtin_nan(""));
+  const V inside = x > 3.5e38 ? x : by_ordinary_logarithm(x);
+  return x > 0.0 ? inside : beyond;
+}
+
+template <class V>
+PF_FUNCTION V by_exponential2(V x) {
+  return by_exponential(x * 0.69314718055994530942);
+}
+template <class V>
+PF_FUNCTION V by_logarithm2(V x) {
+  return by_logarithm(x) * 1.44269504088896340736;
+}
+template <class V>
+PF_FUNCTION V by_logarithm10(V x) {
+  return by_logarithm(x) * 0.43429448190325182765;
+}
+template <class V>
+PF_FUNCTION V by_cube_root(V x) {
+  const V y = by_exponential(by_logarithm(absolute(x)) * (1.0 / 3.0));
+  return x < 0.0 ? -y : x == 0.0 ? x : y;
+}
+template <class V>
+PF_FUNCTION V by_hyperbolic_sine(V x) {
+  const V e = by_exponential(x);
+  return absolute(x) < 1e-4 ? x : 0.5 * (e - 1.0 / e);
+}
+template <class V>
+PF_FUNCTION V by_hyperbolic_cosine(V x) {
+  const V e = by_exponential(absolute(x));
+  return 0.5 * (e + 1.0 / e);
+}
+
+// Do float32 a and b have an ordinary power?
+PF_FUNCTION bool has_ordinary_power(float a, float b) {
+  return (absolute(a) > 0.0f) & (absolute(a) < __builtin_inff()) & (absolute(b) < __builtin_inff());
+}
+
+template <class V>
+PF_FUNCTION auto is_whole(V x) {
+  return ((x + kRound64) - kRound64 == x) | (absolute(x) > 2251799813685248.0);
+}
+
+// a^b of those that have one.
+template <class V>
+PF_FUNCTION V ordinary_power(V a, V b) {
+  const V y = by_exponential(b * by_ordinary_logarithm(absolute(a)));
+  const V negative = is_whole(0.5 * b) ? y : -y;
+  return a > 0.0 ? y : is_whole(b) ? negative : all<V>(__builtin_nan(""));
 }
 
 // A function as that of the size of the elements.

@@ -112,16 +112,27 @@ PF_BY_WIDTH(tan, __builtin_tanf(x), __builtin_tan(x))
 PF_BY_WIDTH(asin, __builtin_asinf(x), __builtin_asin(x))
 PF_BY_WIDTH(acos, __builtin_acosf(x), __builtin_acos(x))
 PF_BY_WIDTH(atan, __builtin_atanf(x), __builtin_atan(x))
-PF_BY_WIDTH(sinh, __builtin_sinhf(x), __builtin_sinh(x))
-PF_BY_WIDTH(cosh, __builtin_coshf(x), __builtin_cosh(x))
 PF_BY_WIDTH(asinh, __builtin_asinhf(x), __builtin_asinh(x))
 PF_BY_WIDTH(acosh, __builtin_acoshf(x), __builtin_acosh(x))
 PF_BY_WIDTH(atanh, __builtin_atanhf(x), __builtin_atanh(x))
-PF_BY_WIDTH(exp2, __builtin_exp2f(x), __builtin_exp2(x))
-PF_BY_WIDTH(log2, __builtin_log2f(x), __builtin_log2(x))
-PF_BY_WIDTH(log10, __builtin_log10f(x), __builtin_log10(x))
-PF_BY_WIDTH(cbrt, __builtin_cbrtf(x), __builtin_cbrt(x))
 PF_BY_WIDTH(erfc, __builtin_erfcf(x), __builtin_erfc(x))
+// float32 by way of float64, some at a time (`wide`).
+#define PF_BY_WIDER(name, of_wide, of_double)                                                 \
+  struct name {                                                                               \
+    template <typename V>                                                                     \
+    PF_MEMBER V wide(V x) {                                                                   \
+      return math::of_wide(x);                                                                \
+    }                                                                                         \
+    PF_MEMBER float apply(float x, uint32_t&) { return static_cast<float>(wide(double{x})); } \
+    PF_MEMBER double apply(double x, uint32_t&) { return of_double; }                         \
+  };
+PF_BY_WIDER(sinh, by_hyperbolic_sine, __builtin_sinh(x))
+PF_BY_WIDER(cosh, by_hyperbolic_cosine, __builtin_cosh(x))
+PF_BY_WIDER(exp2, by_exponential2, __builtin_exp2(x))
+PF_BY_WIDER(log2, by_logarithm2, __builtin_log2(x))
+PF_BY_WIDER(log10, by_logarithm10, __builtin_log10(x))
+PF_BY_WIDER(cbrt, by_cube_root, __builtin_cbrt(x))
+#undef PF_BY_WIDER
 // float32 by way of float64: gamma's logarithm and its derivatives cross zero, where relative errors grow.
 PF_BY_WIDTH(lgamma, static_cast<float>(math::log_gamma(x)), math::log_gamma(x))
 PF_BY_WIDTH(digamma, static_cast<float>(math::digamma(x)), math::digamma(x))
@@ -193,7 +204,9 @@ PF_FUNCTION T floor_divide(T a, T b, uint32_t& faults) {
 }
 
 PF_FUNCTION float power(float a, float b, uint32_t&) {
-  return __builtin_powf(a, b);
+  const double wide_a = a, wide_b = b;
+  return math::has_ordinary_power(a, b) ? static_cast<float>(math::ordinary_power(wide_a, wide_b))
+                                        : __builtin_powf(a, b);
 }
 PF_FUNCTION double power(double a, double b, uint32_t&) {
   return __builtin_pow(a, b);

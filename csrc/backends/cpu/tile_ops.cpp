@@ -59,6 +59,60 @@ void angle_tile(void* out, const void* const* args, int64_t n, uint32_t* faults)
     to[i] = math::absolute(x[i]) > math::kLargestAngle ? Op::apply_beyond(x[i]) : Op::apply(x[i], *faults);
 }
 
+// float32 by way of float64: half as many lanes, several vectors at a time.
+constexpr int64_t kWideCount = 4 * kLanes<double>;
+
+Vector<double> load_wide(const float* from) {
+  typedef float Narrow __attribute__((vector_size(sizeof(Vector<double>) / 2)));
+  Narrow x;
+  memcpy(&x, from, sizeof(x));
+  return __builtin_convertvector(x, Vector<double>);
+}
+
+void store_narrow(float* to, Vector<double> y) {
+  typedef float Narrow __attribute__((vector_size(sizeof(Vector<double>) / 2)));
+  const Narrow x = __builtin_convertvector(y, Narrow);
+  memcpy(to, &x, sizeof(x));
+}
+
+template <typename Op>
+void wide_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  float* to = static_cast<float*>(out);
+  const float* x = static_cast<const float*>(args[0]);
+  int64_t i = 0;
+  for (; i + kWideCount <= n; i += kWideCount) {
+    Vector<double> y[4];
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; ++j) y[j] = Op::wide(load_wide(x + i + j * kLanes<double>));
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; ++j) store_narrow(to + i + j * kLanes<double>, y[j]);
+  }
+  for (; i < n; ++i) to[i] = Op::apply(x[i], *faults);
+}
+
+void power_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
+  float* to = static_cast<float*>(out);
+  const float* a = static_cast<const float*>(args[0]);
+  const float* b = static_cast<const float*>(args[1]);
+  for (int64_t i = 0, count; i < n; i += count) {
+    count = n - i < kWideCount ? n - i : kWideCount;
+    uint32_t ordinary = 1;
+    for (int64_t j = i; j < i + count; ++j) ordinary &= static_cast<uint32_t>(math::has_ordinary_power(a[j], b[j]));
+    if (ordinary == 0 || count < kWideCount) {
+      for (int64_t j = i; j < i + count; ++j) to[j] = ops::pow::apply(a[j], b[j], *faults);
+      continue;
+    }
+    Vector<double> y[4];
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; ++j) {
+      const int64_t at = i + j * kLanes<double>;
+      y[j] = math::ordinary_power(load_wide(a + at), load_wide(b + at));
+    }
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; ++j) store_narrow(to + i + j * kLanes<double>, y[j]);
+  }
+}
+
 template <typename Op, typename T>
 void binary_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
   typedef decltype(Op::apply(T(), T(), *faults)) Result;
@@ -133,6 +187,24 @@ template <>
 constexpr TileOp loop_of<ops::cos, float, 1>() {
   return angle_tile<ops::cos>;
 }
+
+template <>
+constexpr TileOp loop_of<ops::pow, float, 2>() {
+  return power_tile;
+}
+
+#define PF_WIDE_LOOP(op)                          \
+  template <>                                     \
+  constexpr TileOp loop_of<ops::op, float, 1>() { \
+    return wide_tile<ops::op>;                    \
+  }
+PF_WIDE_LOOP(sinh)
+PF_WIDE_LOOP(cosh)
+PF_WIDE_LOOP(exp2)
+PF_WIDE_LOOP(log2)
+PF_WIDE_LOOP(log10)
+PF_WIDE_LOOP(cbrt)
+#undef PF_WIDE_LOOP
 
 #define PF_VECTOR_LOOP(op, type)                 \
   template <>                                    \
