@@ -470,14 +470,15 @@ PF_FUNCTION V by_hyperbolic_cosine(V x) {
   return 0.5 * (e + 1.0 / e);
 }
 
-// Do float32 a and b have an ordinary power?
+// Do float32 a and b have an ordinary power: are both finite and a not 0?
 PF_FUNCTION bool has_ordinary_power(float a, float b) {
-  return (absolute(a) > 0.0f) & (absolute(a) < __builtin_inff()) & (absolute(b) < __builtin_inff());
+  return a != 0.0f && (a - a) + (b - b) == 0.0f;
 }
 
 template <class V>
 PF_FUNCTION auto is_whole(V x) {
-  return ((x + kRound64) - kRound64 == x) | (absolute(x) > 2251799813685248.0);
+  const V told = absolute(x) < 2251799813685248.0 ? x : all<V>(0.0);  // larger ones are
+  return (told + kRound64) - kRound64 == told;
 }
 
 // a^b of those that have one.
