@@ -166,7 +166,7 @@ def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: s
             return handled
     builder = current_builder()
     try:
-        values = tuple(builder.adopt(value) for value in _convert_inputs(op, inputs))
+        values = tuple([builder.adopt(value) for value in _convert_inputs(op, inputs)])
         settled = op.normalise(attrs)
         if op.canonical is not None:
             changed = {n: v for n, v in op.canonical(*values, **settled).items() if v is not settled.get(n, op)}

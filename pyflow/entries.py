@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyflow.errors import InvalidArgumentError, message
-from pyflow.plan import Buffer, Commit, Entry, Kind, Plan, Port, Prepare, Step, View
+from pyflow.plan import Buffer, Commit, Entry, Kind, Plan, Port, Prepare, Step
 
 
 def join(plans: Sequence[Plan]) -> Plan:
@@ -51,19 +51,11 @@ class _Joined:
             place.append(self._buffer(buffer, array))
         first = len(self.bodies)
 
-        def view(each: View) -> View:
-            return replace(each, buffer=place[each.buffer])
-
         def step(each: Step) -> Step:
-            return replace(
-                each,
-                inputs=tuple(map(view, each.inputs)),
-                outputs=tuple(map(view, each.outputs)),
-                bodies=tuple(body + first for body in each.bodies),
-            )
+            return replace(each.moved(place), bodies=tuple(body + first for body in each.bodies))
 
         def port(each: Port) -> Port:
-            return replace(each, view=view(each.view))
+            return Port(each.name, each.view.moved(place))
 
         def prepare(each: Prepare) -> Prepare:
             return Prepare(
@@ -76,7 +68,7 @@ class _Joined:
                 entry,
                 inputs=tuple(map(port, entry.inputs)),
                 outputs=tuple(map(port, entry.outputs)),
-                commits=tuple(Commit(place[each.variable], view(each.source)) for each in entry.commits),
+                commits=tuple(Commit(place[each.variable], each.source.moved(place)) for each in entry.commits),
                 reads=tuple(place[each] for each in entry.reads),
                 prepares=tuple(map(prepare, entry.prepares)),
                 body=entry.body + first,

@@ -1,19 +1,20 @@
 """The plan: what passes make and what a session, libpyflow and an ahead-of-time build all execute.
 
-Frozen data, no behaviour but :meth:`Plan.to_bytes`. Python decides, C++ executes: the bytes hold structure; constants
-and variables cross as buffers, by reference. ``csrc/core/plan.cpp`` reads the bytes and validates every index, size
-and expression. Little-endian; ``str`` is u32 length + UTF-8; ``list`` is u32 count + items; a size is a u32 index
-into the plan's table of size expressions. No library is used because the reader must be freestanding C++ that trusts
-nothing; docs/plan_format.md says what the format promises.
+Frozen data, no behaviour but ``moved`` to other buffers and :meth:`Plan.to_bytes`. Python decides, C++ executes: the
+bytes hold structure; constants and variables cross as buffers, by reference. ``csrc/core/plan.cpp`` reads the bytes and
+validates every index, size and expression. Little-endian; ``str`` is u32 length + UTF-8; ``list`` is u32 count + items;
+a size is a u32 index into the plan's table of size expressions. No library is used because the reader must be
+freestanding C++ that trusts nothing; docs/plan_format.md says what the format promises.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypeAlias
 
 from pyflow import dims
 from pyflow.dims import Dim, Size, Symbol
@@ -22,6 +23,10 @@ from pyflow.errors import InvalidArgumentError, message
 
 MAGIC = b"PYFLPLAN"
 VERSION = 3
+
+
+Place: TypeAlias = Mapping[int, int] | Sequence[int]
+"""New indices of buffers by old ones."""
 
 
 class Kind(IntEnum):
@@ -58,6 +63,10 @@ class View:
     dims: tuple[Size, ...]
     strides: tuple[Size, ...]
     offset: Size = 0
+
+    def moved(self, place: Place) -> View:
+        """The same window on the buffer that ``place`` gives for its own."""
+        return View(place[self.buffer], self.dtype, self.dims, self.strides, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,23 @@ class Step:
     fallible: bool = False
     text: str = ""
     origin: str = ""
+
+    def moved(self, place: Place) -> Step:
+        """The same step on the buffers that ``place`` gives for its own."""
+        return Step(
+            self.kernel,
+            self.backend,
+            tuple([view.moved(place) for view in self.inputs]),
+            tuple([view.moved(place) for view in self.outputs]),
+            self.ints,
+            self.floats,
+            self.programs,
+            self.bodies,
+            self.defines,
+            self.fallible,
+            self.text,
+            self.origin,
+        )
 
 
 SHORT = 256

@@ -267,18 +267,12 @@ class _Scheduler:
         kept = frozenset(place)
         place.update((index, place[settled(index, self.names)]) for index in self.names)
 
-        def moved(view: View) -> View:
-            return View(place[view.buffer], view.dtype, view.dims, view.strides, view.offset)
-
-        def step(each: Step) -> Step:
-            return replace(each, inputs=tuple(map(moved, each.inputs)), outputs=tuple(map(moved, each.outputs)))
-
         (entry,) = plan.entries
         entry = replace(
             entry,
-            inputs=tuple(replace(port, view=moved(port.view)) for port in entry.inputs),
-            outputs=tuple(replace(port, view=moved(port.view)) for port in entry.outputs),
-            commits=tuple(Commit(place[each.variable], moved(each.source)) for each in entry.commits),
+            inputs=tuple(Port(port.name, port.view.moved(place)) for port in entry.inputs),
+            outputs=tuple(Port(port.name, port.view.moved(place)) for port in entry.outputs),
+            commits=tuple(Commit(place[each.variable], each.source.moved(place)) for each in entry.commits),
             reads=tuple(place[each] for each in entry.reads),
             prepares=tuple(
                 Prepare(each.body, tuple(place[b] for b in each.sources), tuple(place[b] for b in each.results))
@@ -288,6 +282,6 @@ class _Scheduler:
         return replace(
             plan,
             buffers=tuple(buffer for index, buffer in enumerate(plan.buffers) if index in kept),
-            bodies=tuple(tuple(step(each) for each in body) for body in plan.bodies),
+            bodies=tuple(tuple([step.moved(place) for step in body]) for body in plan.bodies),
             entries=(entry,),
         )

@@ -93,18 +93,12 @@ def _compute(
         elif buffer.slot >= 0:
             buffer = replace(buffer, slot=slots.setdefault(buffer.slot, len(slots)))
         buffers.append(buffer)
-    here = tuple(
-        replace(step, inputs=_moved(step.inputs, place), outputs=_moved(step.outputs, place)) for step in steps
-    )
+    here = tuple([step.moved(place) for step in steps])
     entry = Entry("prepare", (), tuple(ports), (), (), (), (), (), 0, len(steps) - 1)
     constants = tuple(arrays[index] for index in place if index in arrays)
     alone = Plan(tuple(buffers), (here,), (entry,), len(slots), plan.numerics, constants)
     call = _core.Callable(model_of(alone), 0, State().native, threads, None, fail)
     call.run((), out=[results[index] for index in place if index in results])
-
-
-def _moved(views: tuple[View, ...], place: dict[int, int]) -> tuple[View, ...]:
-    return tuple(View(place[view.buffer], view.dtype, view.dims, view.strides, view.offset) for view in views)
 
 
 def _portions(plan: Plan, body: int) -> Iterator[tuple[Step, ...]]:

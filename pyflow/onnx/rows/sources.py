@@ -31,7 +31,7 @@ _AS = {
 
 @onnx_op("Constant")
 def constant(node: OnnxNode) -> Value:
-    given = [name for name in _AS if node.get(name) is not None]
+    given = [name for name, value in node.attrs.items() if value is not None]
     if len(given) != 1:
         raise InvalidArgumentError(f"expected one of the attributes {', '.join(_AS)}, got {given}")
     return holding(np.array(node[given[0]], _AS[given[0]]))
