@@ -5,6 +5,7 @@
 
 #include "kernels/program.h"
 #include "kernels/scalar_math.h"
+#include "kernels/wide_math.h"
 
 namespace pf {
 namespace PF_ISA {
