@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 from pyflow import dims
+from pyflow.algebra import number
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
-from pyflow.ops.common import constant_array
 from pyflow.ops.internal.packed import PANEL
 from pyflow.ops.layers.windows import windows
 from pyflow.region import Region
@@ -22,18 +22,13 @@ LEAST_BYTES = 512 * 1024
 """Of an image between the two: smaller ones stay in the cache as they are."""
 
 
-def _number(value: Value) -> float | None:
-    held = constant_array(value)
-    return None if held is None or held.size != 1 else float(held.reshape(()))
-
-
 def _bounds(node: Node) -> tuple[float, float] | None:
     """What an activation cuts to."""
     if node.op.name == "relu":
         return 0.0, math.inf
     if node.op.name != "clip":
         return None
-    low, high = map(_number, node.inputs[1:])
+    low, high = map(number, node.inputs[1:])
     return None if low is None or high is None or math.isnan(low) or math.isnan(high) else (low, high)
 
 
