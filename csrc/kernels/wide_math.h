@@ -11,8 +11,7 @@ namespace pf {
 namespace PF_ISA {
 namespace math {
 
-/* Functions of float32 by way of float64, to which exp and log are found within 1e-11: far below an ulp of the result.
- * V is double or a vector of them. */
+// For what becomes a float32, V being double or a vector of them: exp and log within 1e-11, far below an ulp of it.
 
 // exp(x), or what rounds to infinity or 0 for |x| > 200.
 template <class V>

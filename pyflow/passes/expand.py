@@ -37,7 +37,7 @@ def _is_depthwise(node: Node) -> bool:
     return (
         attrs["data_format"] == "NHWC"
         and attrs["groups"] == attrs["channels"] != 1
-        and node.types[0].dims[3] == (node.inputs[0].dims[3])
+        and node.types[0].dims[3] == node.inputs[0].dims[3]
     )
 
 
@@ -61,10 +61,11 @@ class _Expand:
         return self.table.was.get(node, node) in self.alone
 
     def depthwise(self, node: Node) -> Value | None:
-        wide = node.inputs[0]
+        wide, channels = node.inputs[0], node.attrs["channels"]
+        if not _is_depthwise(node) or channels % PANEL:
+            return None
         size = dims.hint_of(dims.product(wide.dims[1:]))
-        channels = node.attrs["channels"]
-        if not _is_depthwise(node) or channels % PANEL or size is None or size * 4 < LEAST_BYTES:
+        if size is None or size * wide.dtype.itemsize < LEAST_BYTES:
             return None
         inside = []
         bounds = _bounds(wide.node)

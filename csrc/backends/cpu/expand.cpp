@@ -96,7 +96,7 @@ pf_code run(const pf_call* call, const pf_task* task, pf_error* error) {
   int64_t made = 0;  // rows of the image before this one are in the ring, or are no more needed
   for (int64_t i = task->begin; i < task->end; ++i) {
     const int64_t image = i / expansion.blocks, block = i % expansion.blocks;
-    if (block == 0 || i == task->begin) made = 0;
+    if (block == 0) made = 0;
     const int64_t end = gemm::part_begin(conv.height, expansion.blocks, block + 1);
     for (int64_t row = gemm::part_begin(conv.height, expansion.blocks, block); row < end; ++row) {
       const int64_t first = row * v.step + v.origin;

@@ -60,17 +60,16 @@ void angle_tile(void* out, const void* const* args, int64_t n, uint32_t* faults)
 }
 
 // float32 by way of float64: half as many lanes, several vectors at a time.
-constexpr int64_t kWideCount = 4 * kLanes<double>;
+constexpr int64_t kWideAbreast = 4, kWideCount = kWideAbreast * kLanes<double>;
+typedef float Narrow __attribute__((vector_size(sizeof(Vector<double>) / 2)));
 
 Vector<double> load_wide(const float* from) {
-  typedef float Narrow __attribute__((vector_size(sizeof(Vector<double>) / 2)));
   Narrow x;
   memcpy(&x, from, sizeof(x));
   return __builtin_convertvector(x, Vector<double>);
 }
 
 void store_narrow(float* to, Vector<double> y) {
-  typedef float Narrow __attribute__((vector_size(sizeof(Vector<double>) / 2)));
   const Narrow x = __builtin_convertvector(y, Narrow);
   memcpy(to, &x, sizeof(x));
 }
@@ -81,11 +80,11 @@ void wide_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) 
   const float* x = static_cast<const float*>(args[0]);
   int64_t i = 0;
   for (; i + kWideCount <= n; i += kWideCount) {
-    Vector<double> y[4];
+    Vector<double> y[kWideAbreast];
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < 4; ++j) y[j] = Op::wide(load_wide(x + i + j * kLanes<double>));
+    for (int64_t j = 0; j < kWideAbreast; ++j) y[j] = Op::wide(load_wide(x + i + j * kLanes<double>));
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < 4; ++j) store_narrow(to + i + j * kLanes<double>, y[j]);
+    for (int64_t j = 0; j < kWideAbreast; ++j) store_narrow(to + i + j * kLanes<double>, y[j]);
   }
   for (; i < n; ++i) to[i] = Op::apply(x[i], *faults);
 }
@@ -102,14 +101,14 @@ void power_tile(void* out, const void* const* args, int64_t n, uint32_t* faults)
       for (int64_t j = i; j < i + count; ++j) to[j] = ops::pow::apply(a[j], b[j], *faults);
       continue;
     }
-    Vector<double> y[4];
+    Vector<double> y[kWideAbreast];
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < 4; ++j) {
+    for (int64_t j = 0; j < kWideAbreast; ++j) {
       const int64_t at = i + j * kLanes<double>;
       y[j] = math::ordinary_power(load_wide(a + at), load_wide(b + at));
     }
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < 4; ++j) store_narrow(to + i + j * kLanes<double>, y[j]);
+    for (int64_t j = 0; j < kWideAbreast; ++j) store_narrow(to + i + j * kLanes<double>, y[j]);
   }
 }
 
