@@ -8,6 +8,8 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
+constexpr int64_t kTaskRows = 48;  // input channels whose weights a task finds the gradients of
+
 int32_t grad_supports(const pf_step* step, char* why, size_t why_size) {
   if (step->ninputs != 2 || step->noutputs != 1 || step->nints != 7 || step->nprograms != 0) {
     return refuse(why, why_size, "%s takes 2 inputs, 1 output, 7 ints and no program, got %d, %d, %d and %d",
@@ -120,8 +122,8 @@ void filter_grad_init(const pf_call* call, FilterGrad* grad) {
   grad->channels = x.dims[3] / attrs.groups;
   grad->columns = dy.dims[3] / attrs.groups;
   grad->panels = ceildiv(grad->columns, gemm::kPanel);
-  grad->row_blocks = maximum_of(1, ceildiv(grad->channels, gemm::kBlockRows));
-  const int64_t group = grad->groups * grad->taps() * grad->row_blocks >= 8 ? gemm::kBlockPanels : 4;
+  grad->row_blocks = maximum_of(1, ceildiv(grad->channels, kTaskRows));
+  const int64_t group = grad->groups * grad->taps() * grad->row_blocks >= 8 ? kTaskPanels : 4;
   grad->panel_groups = maximum_of(1, ceildiv(grad->panels, group));
   grad->element = static_cast<size_t>(element_size(x.dtype));
 }

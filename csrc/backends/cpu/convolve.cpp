@@ -33,8 +33,8 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   conv->plain_stride = folding.stride;
   conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
   conv->direct = adjacent && v.inside(0) && v.inside(conv->height - 1) && h.inside(0) && h.inside(conv->width - 1);
-  conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kBlockPixels));
-  const int64_t many = (conv->plain || conv->direct ? 1 : 4) * gemm::kBlockPanels;
+  conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kTaskPixels));
+  const int64_t many = (conv->plain || conv->direct ? 1 : 4) * kTaskPanels;
   const int64_t group = conv->pixel_blocks * groups >= 16 ? many : 4;
   conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
   const int32_t nextras = maximum_of(0, call->step->ninputs - own);

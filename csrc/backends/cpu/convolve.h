@@ -54,7 +54,8 @@ static inline ConvAttrs conv_attrs(const int64_t* ints) {
   return {ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6]};
 }
 
-constexpr int64_t kBlockPixels = 132;  // pixels of a task, about
+constexpr int64_t kTaskPixels = 132;  // of the target, about
+constexpr int64_t kTaskPanels = 16;   // of weights
 
 struct Convolution {
   WindowAxis vertical, horizontal;

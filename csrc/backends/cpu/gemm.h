@@ -30,8 +30,6 @@ namespace PF_ISA {
 namespace gemm {
 
 using plain::kPanel;
-constexpr int64_t kBlockRows = 48;
-constexpr int64_t kBlockPanels = 16;
 
 /* kRows: rows of a register tile. kDepth: the longest stretch of k between two visits to memory. */
 #if defined(__AVX512F__)
