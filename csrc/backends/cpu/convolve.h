@@ -54,8 +54,8 @@ static inline ConvAttrs conv_attrs(const int64_t* ints) {
   return {ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6]};
 }
 
-constexpr int64_t kTaskPixels = 132;  // of the target, about
-constexpr int64_t kTaskPanels = 16;   // of weights
+constexpr int64_t kTaskPixels = 72;  // of the target, about
+constexpr int64_t kTaskPanels = 16;  // of weights
 
 struct Convolution {
   WindowAxis vertical, horizontal;
@@ -74,7 +74,7 @@ struct Convolution {
   int64_t pixel_blocks, panel_groups;
   Destination destination;
 
-  int64_t block_pixels() const { return ceildiv(pixels, pixel_blocks); }
+  int64_t block_pixels() const { return gemm::most_rows(pixels, gemm::kRows, pixel_blocks); }
   int64_t group_panels() const { return gemm::most_panels(panels, panel_groups); }
   int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
 };
@@ -223,8 +223,8 @@ struct ConvolutionBlock {
     const int64_t rest = task / conv.pixel_blocks;
     const int64_t panel_group = rest % conv.panel_groups;
     const int64_t group = rest / conv.panel_groups;
-    pixel = gemm::part_begin(conv.pixels, conv.pixel_blocks, block);
-    rows = gemm::part_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
+    pixel = gemm::row_begin(conv.pixels, conv.pixel_blocks, block);
+    rows = gemm::row_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
     const int64_t panel = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group);
     panels = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
     column = group * conv.columns + panel * gemm::kPanel;

@@ -17,6 +17,10 @@ namespace plain {
 
 constexpr int64_t kPanel = 16;  // columns of a panel
 
+/* The longest stretch of k between two visits of sums to memory: rows of the left operand for a tile stay in a
+ * first-level cache while a panel passes by. */
+constexpr int64_t kDepth = 1024;
+
 /* Packs depth x columns (at most 16) into one panel [depth][16], zero padded; and the padding alone. T is float or
  * double. */
 template <typename T>
@@ -29,23 +33,32 @@ void pad_panel(int64_t depth, int64_t columns, T* to);
 namespace PF_ISA {
 namespace gemm {
 
+using plain::kDepth;
 using plain::kPanel;
 
-/* kRows: rows of a register tile. kDepth: the longest stretch of k between two visits to memory. */
+// Rows of a register tile.
 #if defined(__AVX512F__)
 constexpr int kRows = 8;
-constexpr int64_t kDepth = 384;
 #elif defined(__AVX2__)
 constexpr int kRows = 6;
-constexpr int64_t kDepth = 256;
 #else
 constexpr int kRows = 4;
-constexpr int64_t kDepth = 256;
 #endif
 
 /* Where part `index` of `parts` nearly equal parts of `count` begins. */
 static inline int64_t part_begin(int64_t count, int64_t parts, int64_t index) {
   return count * index / parts;
+}
+
+/* The same for rows, which stay in register tiles of nearly equal height. */
+static inline int64_t row_begin(int64_t count, int64_t parts, int64_t index) {
+  const int64_t tiles = ceildiv(count, kRows);
+  return tiles == 0 ? 0 : part_begin(count, tiles, part_begin(tiles, parts, index));
+}
+
+/* At most so many rows of so high tiles has such a part. */
+static inline int64_t most_rows(int64_t count, int64_t height, int64_t parts) {
+  return minimum_of(count, ceildiv(ceildiv(count, height), parts) * height);
 }
 
 /* The same for panels, which stay in pairs: a tile of the widest vectors spans two. */

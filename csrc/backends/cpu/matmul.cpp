@@ -51,8 +51,8 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
   MatmulBatch batch;
   matmul_batch(plan, rest / plan.panel_groups, &batch);
   const int64_t group = rest % plan.panel_groups;
-  const int64_t row = gemm::part_begin(plan.m, plan.row_blocks, row_block);
-  const int64_t rows = gemm::part_begin(plan.m, plan.row_blocks, row_block + 1) - row;
+  const int64_t row = gemm::row_begin(plan.m, plan.row_blocks, row_block);
+  const int64_t rows = gemm::row_begin(plan.m, plan.row_blocks, row_block + 1) - row;
   const int64_t panel = gemm::panel_begin(plan.panels, plan.panel_groups, group);
   const int64_t panels = gemm::panel_begin(plan.panels, plan.panel_groups, group + 1) - panel;
   const int64_t column = panel * gemm::kPanel;
@@ -73,7 +73,7 @@ void run_block(const MatmulPlan& plan, const MatmulScratch& parts, const pf_call
   T* c = static_cast<T*>(destination.output.data) + destination_offset(destination, batch.index);
   const int64_t buffered = panels - straight;
 
-  const int64_t parts_of_k = maximum_of(1, ceildiv(plan.k, kStretch));
+  const int64_t parts_of_k = maximum_of(1, ceildiv(plan.k, kDepth));
   for (int64_t part = 0; part < parts_of_k; ++part) {
     const int64_t k0 = gemm::part_begin(plan.k, parts_of_k, part);
     const int64_t depth = gemm::part_begin(plan.k, parts_of_k, part + 1) - k0;
@@ -127,8 +127,8 @@ void run_integers(const MatmulPlan& plan, const MatmulScratch& parts, const pf_c
   const T* b = static_cast<const T*>(call->inputs[1].data) + batch.b;
   for (int64_t column = panel * gemm::kPanel; column < end; column += width) {
     const int64_t columns = minimum_of(width, end - column);
-    for (int64_t row = gemm::part_begin(plan.m, plan.row_blocks, row_block);
-         row < gemm::part_begin(plan.m, plan.row_blocks, row_block + 1); ++row) {
+    for (int64_t row = gemm::row_begin(plan.m, plan.row_blocks, row_block);
+         row < gemm::row_begin(plan.m, plan.row_blocks, row_block + 1); ++row) {
       for (int64_t j = 0; j < columns; ++j) sums[j] = 0;
       for (int64_t k = 0; k < plan.k; ++k) {
         const T left = a[row * plan.a_row + k * plan.a_k];

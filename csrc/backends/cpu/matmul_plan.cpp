@@ -16,6 +16,7 @@ int64_t panels_per_task(int64_t rows, int64_t depth, int64_t lanes) {
 void cut(MatmulPlan* plan, bool packed, const Tiles& tiles) {
   const int64_t a_bytes = plan->a_row * static_cast<int64_t>(plan->element);
   plan->row_blocks = maximum_of(1, ceildiv(plan->m, kBlockRows));
+  plan->block_rows = PF_ISA::gemm::most_rows(plan->m, tiles.rows, plan->row_blocks);
   plan->pack_left = (plan->a_k != 1 && plan->k > 1) ||
                     (tiles.rows > 6 && plan->m > 6 && plan->n > kPanel && plan->k > 64 && a_bytes % 4096 == 0);
   if (packed) {
@@ -29,8 +30,11 @@ void cut(MatmulPlan* plan, bool packed, const Tiles& tiles) {
   }
   const int64_t rows = minimum_of(plan->m, kBlockRows);
   int64_t group = panels_per_task(rows, plan->k, tiles.lanes);
-  if (rows > 8) group = maximum_of(group, kBlockPanels);
-  group = minimum_of(group, 8 * kBlockPanels);
+  if (rows > 8) {
+    const int64_t spare = plan->batches * plan->row_blocks * plan->panels / kEnoughBlocks;
+    group = maximum_of(group, minimum_of(maximum_of(spare, kBlockPanels), kMostPanels));
+  }
+  group = minimum_of(group, 2 * kMostPanels);
   plan->panel_groups = maximum_of(1, ceildiv(plan->panels, group));
 }
 
@@ -104,7 +108,7 @@ void matmul_plan(const pf_call* call, bool packed, const Tiles& tiles, MatmulPla
     if (plan->b_outer[axis] != 0) plan->copies *= c.dims[axis];
   }
   destination_init(&plan->destination, c, extras, nextras, epilogue_of(call), fold);
-  destination_straighten(&plan->destination, plan->k > kStretch);
+  destination_straighten(&plan->destination, plan->k > kDepth);
   cut(plan, packed, tiles);
 }
 

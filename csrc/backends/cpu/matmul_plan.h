@@ -10,11 +10,13 @@
 namespace pf {
 namespace plain {
 
-/* A block's rows of a and its panels of b stay in a second-level cache for one stretch of k, so that b, which may come
- * from memory, is read once for up to kBlockRows rows. A stretch of one panel stays in a first-level cache. */
-constexpr int64_t kBlockRows = 144;
+/* A block's rows of a stay in a second-level cache for one stretch of k (gemm.h's kDepth) while panels of b pass by: of
+ * those a block has kBlockPanels to kMostPanels, as many as leave kEnoughBlocks, so that b, which may come from memory,
+ * is read once and comes from a third-level cache for every further block of rows. */
+constexpr int64_t kBlockRows = 72;
 constexpr int64_t kBlockPanels = 8;
-constexpr int64_t kStretch = 256;
+constexpr int64_t kMostPanels = 32;
+constexpr int64_t kEnoughBlocks = 32;
 
 /* What a plan knows of an ISA: rows of its register tiles, elements of a vector of float32. */
 struct Tiles {
@@ -43,6 +45,7 @@ struct MatmulPlan {
   int64_t panels;  // of one b
   int64_t copies;  // distinct b to pack
   int64_t row_blocks, panel_groups;
+  int64_t block_rows;  // at most
   size_t element;
   Destination destination;
   // Where the row axis changed places with an outer one: c and what the epilogue reads, their dims and strides.
@@ -51,7 +54,6 @@ struct MatmulPlan {
 
   /* Are whole panels of c written where they belong, finished in registers? */
   PF_ALWAYS_INLINE bool in_place() const { return destination.direct || destination.straight; }
-  PF_ALWAYS_INLINE int64_t block_rows() const { return PF_ISA::ceildiv(m, row_blocks); }
   PF_ALWAYS_INLINE int64_t group_panels() const { return PF_ISA::gemm::most_panels(panels, panel_groups); }
   PF_ALWAYS_INLINE int64_t tasks() const { return m == 0 || n == 0 ? 0 : batches * row_blocks * panel_groups; }
 };
@@ -119,8 +121,8 @@ struct MatmulScratch {
 
 static inline MatmulScratch matmul_scratch(const MatmulPlan& plan) {
   const auto lines = [&](int64_t elements) { return (static_cast<size_t>(elements) * plan.element + 63) / 64 * 64; };
-  const int64_t depth = minimum_of(plan.k, kStretch);
-  const int64_t rows = plan.block_rows();
+  const int64_t depth = minimum_of(plan.k, kDepth);
+  const int64_t rows = plan.block_rows;
   const bool packs = plan.panels_from == Panels::kLocal || plan.panels_from == Panels::kDirect;
   const int64_t sum_panels = plan.in_place() ? minimum_of(1, plan.n % gemm::kPanel) : plan.group_panels();
   MatmulScratch scratch;
