@@ -129,7 +129,7 @@ class Step:
         )
 
 
-SHORT = 256
+SHORT = 1024
 """A convolution sums so many products in registers, on every ISA: gemm.h has no smaller kDepth. Where there are more,
 sums go through the output, and what its epilogue reads besides must lie elsewhere for that."""
 

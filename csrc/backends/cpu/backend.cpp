@@ -15,6 +15,7 @@ namespace {
 constexpr size_t kAlignment = 64;
 // A step is worth a barrier or two and a second thread from here on.
 constexpr double kParallelNanoseconds = 30'000;
+constexpr double kFurtherNanoseconds = 5'000;
 
 size_t aligned(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -120,15 +121,16 @@ pf_code bind(void*, void* prepared_pointer, const pf_step_sizes* sizes, void** b
     }
     const int64_t* tasks = to.partition.tasks;
     const int64_t most = to.partition.phases > 0 ? *std::max_element(tasks, tasks + to.partition.phases) : 0;
-    to.parallel = most > 1 && to.partition.cost >= kParallelNanoseconds;
-    result->any_parallel |= to.parallel;
+    to.parallel = most > 1 && to.partition.cost >= kFurtherNanoseconds;
+    result->any_parallel |= to.parallel && to.partition.cost >= kParallelNanoseconds;
     result->cost += to.partition.cost;
     result->lane_scratch = std::max(result->lane_scratch, aligned(to.partition.thread_scratch));
     result->shared_scratch = std::max(result->shared_scratch, aligned(to.partition.shared_scratch));
     result->steps.push_back(to);
   }
+  for (BoundStep& step : result->steps) step.parallel &= result->any_parallel;
   result->lanes = result->any_parallel ? widest_gang() : 1;
-  result->next_task = std::make_unique<std::atomic<int64_t>[]>(result->steps.size() * PF_MAX_PHASES);
+  result->taken = std::make_unique<Taken[]>(static_cast<size_t>(kRounds * result->lanes));
   needs->scratch = kAlignment + result->shared_scratch + static_cast<size_t>(result->lanes) * result->lane_scratch;
   needs->cost = result->cost;
   *bound = result.release();

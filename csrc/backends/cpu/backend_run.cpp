@@ -27,11 +27,11 @@ class Run {
         views[k].data = static_cast<std::byte*>(run.buffers[source.buffer]) + source.offset;
       }
     }
-    if (bound.any_parallel)
-      for (size_t i = 0; i < bound.steps.size() * PF_MAX_PHASES; ++i) bound.next_task[i].store(0);
   }
 
   pf_code with_gang(Gang& gang) {
+    sharers_ = std::min(bound_.lanes, gang.size());
+    for (int32_t lane = 0; lane < sharers_; ++lane) taken(0, lane).store(0);
     struct Pair {
       Run* run;
       Gang* gang;
@@ -72,6 +72,7 @@ class Run {
     bool stopped = false;     // this thread does no more work
     bool unfinished = false;  // others may still be at an earlier phase
     bool was_parallel = false;
+    int32_t round = 0;  // of the phases that are shared
     for (size_t i = 0; i < bound_.steps.size(); ++i) {
       const BoundStep& step = bound_.steps[i];
       if (leads && !stopped) stopped = !may_go_on(i);
@@ -82,9 +83,10 @@ class Run {
         }
         unfinished = true;
         was_parallel = parallel;
+        if (parallel && thread < sharers_) taken(++round, thread).store(0, std::memory_order_relaxed);
         if (stopped || failed()) continue;
         if (parallel) {
-          if (thread < bound_.lanes) claim(i, phase, thread);
+          if (thread < sharers_) claim(i, phase, thread, round - 1);
         } else if (leads) {
           whole_phase(i, phase);
         }
@@ -134,13 +136,27 @@ class Run {
     if (tasks > 0) run_tasks(step, phase, 0, tasks, 0);
   }
 
-  // Takes tasks of the phase, a few at a time, until none is left.
-  void claim(size_t step, int32_t phase, int32_t lane) {
-    std::atomic<int64_t>& next = bound_.next_task[step * PF_MAX_PHASES + static_cast<size_t>(phase)];
+  // What is taken of a lane's part. A lane sets that of the next round to 0 before it meets the others, of whom none is
+  // then behind this round.
+  std::atomic<int64_t>& taken(int32_t round, int32_t lane) {
+    return bound_.taken[static_cast<size_t>(round % kRounds * bound_.lanes + lane)].tasks;
+  }
+
+  // Takes tasks of the phase until none is left: of the lane's own part, which is the same part of every phase, so that
+  // it finds in its core's cache what it wrote there, then of others. Each time half of what a part has left.
+  void claim(size_t step, int32_t phase, int32_t lane, int32_t round) {
     const int64_t tasks = bound_.steps[step].partition.tasks[phase];
-    const int64_t portion = std::max<int64_t>(1, tasks / (8 * int64_t{bound_.lanes}));
-    for (int64_t begin = next.fetch_add(portion); begin < tasks && !failed(); begin = next.fetch_add(portion))
-      run_tasks(step, phase, begin, std::min(begin + portion, tasks), lane);
+    for (int32_t i = 0; i < sharers_; ++i) {
+      const int32_t owner = (lane + i) % sharers_;
+      const int64_t begin = tasks * owner / sharers_, end = tasks * (owner + 1) / sharers_;
+      std::atomic<int64_t>& done = taken(round, owner);
+      for (int64_t from = done.load(); from < end - begin && !failed();) {
+        const int64_t to = from + (end - begin - from + 1) / 2;
+        if (!done.compare_exchange_weak(from, to)) continue;
+        run_tasks(step, phase, begin + from, begin + to, lane);
+        from = done.load();
+      }
+    }
   }
 
   void spread(const pf_executor& pool, size_t step, int32_t phase) {
@@ -150,12 +166,13 @@ class Run {
       int32_t phase;
     } share{this, step, phase};
     const int64_t tasks = bound_.steps[step].partition.tasks[phase];
-    const int64_t lanes = std::min<int64_t>({bound_.lanes, pool.nthreads, tasks});
+    sharers_ = static_cast<int32_t>(std::min<int64_t>({bound_.lanes, pool.nthreads, tasks}));
+    for (int32_t lane = 0; lane < sharers_; ++lane) taken(0, lane).store(0);
     pool.parallel_for(
-        pool.self, lanes,
+        pool.self, sharers_,
         [](void* argument, int64_t lane, int32_t) {
           const Share& mine = *static_cast<Share*>(argument);
-          mine.run->claim(mine.step, mine.phase, static_cast<int32_t>(lane));
+          mine.run->claim(mine.step, mine.phase, static_cast<int32_t>(lane), 0);
         },
         &share);
   }
@@ -174,6 +191,7 @@ class Run {
   const pf_run& run_;
   pf_error* error_;
   std::byte* shared_;
+  int32_t sharers_ = 1;  // lanes that share phases
   std::mutex recording_;
   pf_code code_ = PF_OK;
   std::atomic<bool> failed_{false};

@@ -36,6 +36,12 @@ struct Source {
   int64_t offset;
 };
 
+// How many tasks of its part of a phase are taken, on a cache line of its own.
+struct alignas(64) Taken {
+  std::atomic<int64_t> tasks{0};
+};
+constexpr int32_t kRounds = 3;
+
 struct BoundSegment {
   std::vector<BoundStep> steps;
   std::vector<pf_view> views;
@@ -46,7 +52,7 @@ struct BoundSegment {
   size_t shared_scratch = 0;
   bool any_parallel = false;
   double cost = 0;
-  std::unique_ptr<std::atomic<int64_t>[]> next_task;  // PF_MAX_PHASES per step
+  std::unique_ptr<Taken[]> taken;  // kRounds per lane: phase r that lanes share has round r % kRounds
 };
 
 }  // namespace pf
