@@ -35,8 +35,10 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   conv->direct = adjacent && v.inside(0) && v.inside(conv->height - 1) && h.inside(0) && h.inside(conv->width - 1);
   conv->pixel_blocks = maximum_of(1, ceildiv(conv->pixels, kTaskPixels));
   const int64_t many = (conv->plain || conv->direct ? 1 : 4) * kTaskPanels;
-  const int64_t group = conv->pixel_blocks * groups >= 16 ? many : 4;
+  const int64_t group = conv->pixel_blocks * groups >= kEnoughTasks ? many : 4;
   conv->panel_groups = maximum_of(1, ceildiv(conv->panels, group));
+  const int64_t wanted = ceildiv(kEnoughTasks, maximum_of(1, conv->panel_groups * groups));  // blocks of pixels
+  conv->pixel_blocks = maximum_of(conv->pixel_blocks, minimum_of(wanted, ceildiv(conv->pixels, kLeastPixels)));
   const int32_t nextras = maximum_of(0, call->step->ninputs - own);
   destination_init(&conv->destination, target, call->inputs + own, nextras, epilogue_of(call),
                    destination_fold(target, call->inputs + own, nextras));

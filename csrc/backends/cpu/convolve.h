@@ -54,7 +54,9 @@ static inline ConvAttrs conv_attrs(const int64_t* ints) {
   return {ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6]};
 }
 
-constexpr int64_t kTaskPixels = 72;  // of the target, about
+constexpr int64_t kTaskPixels = 72;  // of the target, about; fewer where there would not be kEnoughTasks
+constexpr int64_t kLeastPixels = 24;
+constexpr int64_t kEnoughTasks = 16;
 constexpr int64_t kTaskPanels = 16;  // of weights
 
 struct Convolution {

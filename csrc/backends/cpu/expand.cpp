@@ -8,8 +8,11 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
-constexpr int32_t kOwn = 4;        // operands: x, panels, bias, taps
-constexpr int64_t kTaskRows = 14;  // of the target; the first windows of a task may need rows that others made too
+constexpr int32_t kOwn = 4;  // operands: x, panels, bias, taps
+/* Rows of the target, whose first windows may need rows that other tasks make too; fewer where there would be one task
+ * of an image. */
+constexpr int64_t kTaskRows = 14;
+constexpr int64_t kLeastRows = 4;
 
 struct Expansion {
   Convolution conv;  // the depthwise one, whose source is the ring
@@ -40,7 +43,7 @@ void expansion_init(const pf_call* call, Expansion* to) {
   while (rows < (kernel_h - 1) * attrs.dilation_h + 1) rows *= 2;
   conv.row_mask = rows - 1;
   to->depth = x.dims[3];
-  to->blocks = maximum_of(1, conv.height / kTaskRows);
+  to->blocks = maximum_of(conv.height / kTaskRows, conv.height < 2 * kLeastRows ? 1 : 2);
   to->gathers = x.strides[3] != 1 && to->depth > 1;
   const auto lines = [](int64_t elements) { return (static_cast<size_t>(elements) * sizeof(float) + 63) / 64 * 64; };
   to->bias = lines(rows * strides[1]);

@@ -14,7 +14,7 @@ namespace plain {
  * those a block has kBlockPanels to kMostPanels, as many as leave kEnoughBlocks, so that b, which may come from memory,
  * is read once and comes from a third-level cache for every further block of rows. */
 constexpr int64_t kBlockRows = 72;
-constexpr int64_t kBlockPanels = 8;
+constexpr int64_t kBlockPanels = 4;
 constexpr int64_t kMostPanels = 32;
 constexpr int64_t kEnoughBlocks = 32;
 
