@@ -157,14 +157,14 @@ __attribute__((noinline)) static T reduce_chunk(const T* x, int64_t count, const
 #pragma GCC unroll 32
     for (int64_t k = 0; k < vectors; ++k) sums[k] = Op::apply(sums[k], map(load(x + i + k * width)));
   }
+  if (i < count) {
 #pragma GCC unroll 32
-  for (int64_t k = 0; k < vectors; ++k) store(lanes + k * width, sums[k]);
-  for (int64_t k = 0; i + k < count; ++k) lanes[k] = Op::apply(lanes[k], map(x[i + k]));
-#pragma GCC unroll 6
-  for (int64_t half = kReductionLanes / 2; half > 0; half /= 2) {
-    for (int64_t k = 0; k < half; ++k) lanes[k] = Op::apply(lanes[k], lanes[k + half]);
+    for (int64_t k = 0; k < vectors; ++k) store(lanes + k * width, sums[k]);
+    for (int64_t k = 0; i + k < count; ++k) lanes[k] = Op::apply(lanes[k], map(x[i + k]));
+#pragma GCC unroll 32
+    for (int64_t k = 0; k < vectors; ++k) sums[k] = load(lanes + k * width);
   }
-  return lanes[0];
+  return halved<Op, T>(sums);
 }
 
 // The reduction of map(x[0..count)).

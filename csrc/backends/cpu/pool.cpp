@@ -132,6 +132,7 @@ int64_t pool_vectors(const Pool& pool, const Window2d& window, const int64_t* st
   constexpr int64_t lanes = kLanes<T>;
   for (; begin + COUNT * lanes <= pool.channels; begin += COUNT * lanes) {
     Vector<T> value[COUNT];
+#pragma GCC unroll 8
     for (int i = 0; i < COUNT; ++i) value[i] = broadcast(Op::template start<T>());
     for_taps(pool, window, strides, [&](int64_t offset) {
       const T* from = source + offset + begin;
@@ -140,8 +141,10 @@ int64_t pool_vectors(const Pool& pool, const Window2d& window, const int64_t* st
     });
     if constexpr (MEAN) {
       const Vector<T> by = broadcast(static_cast<T>(divisor(pool, window)));
+#pragma GCC unroll 8
       for (int i = 0; i < COUNT; ++i) value[i] /= by;
     }
+#pragma GCC unroll 8
     for (int i = 0; i < COUNT; ++i) store(to + begin + i * lanes, value[i]);
   }
   return begin;
