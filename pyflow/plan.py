@@ -130,8 +130,8 @@ class Step:
 
 
 SHORT = 1024
-"""A convolution sums so many products in registers, on every ISA: gemm.h has no smaller kDepth. Where there are more,
-sums go through the output, and what its epilogue reads besides must lie elsewhere for that."""
+"""A convolution sums so many products in registers: kDepth of gemm.h. Where there are more, sums go through the output,
+and what its epilogue reads besides must lie elsewhere for that."""
 
 
 def overwritable(step: Step) -> tuple[View, ...]:

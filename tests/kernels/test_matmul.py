@@ -35,6 +35,8 @@ SIZES = [
     (97, 33, 259),
     (128, 577, 31),
     (211, 70, 513),
+    (13, 40, 2053),
+    (97, 33, 1025),
 ]
 EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)]
 
@@ -181,7 +183,7 @@ def test_rows_lie_along_an_outer_axis(isa):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
 def test_epilogue_bias_relu(dtype, isa):
     rng = np.random.default_rng(6)
-    for (m, n, k), batch in itertools.product([(1, 32, 16), (5, 33, 300), (100, 70, 9), (4, 0, 3)], [(), (3,)]):
+    for (m, n, k), batch in itertools.product([(1, 32, 16), (5, 33, 1300), (100, 70, 9), (4, 0, 3)], [(), (3,)]):
         a, b = whole(rng, (*batch, m, k), dtype), whole(rng, (k, n), dtype)
         bias = whole(rng, (n,), dtype)
         expected = np.maximum(a @ b + bias, 0)
@@ -196,7 +198,7 @@ def test_epilogue_bias_relu(dtype, isa):
 @pytest.mark.parametrize("isa", ISAS)
 def test_epilogue_with_residual_and_another_dtype(isa):
     rng = np.random.default_rng(7)
-    for m, n, k in [(1, 40, 16), (5, 33, 300), (100, 70, 9)]:
+    for m, n, k in [(1, 40, 16), (5, 33, 1300), (100, 70, 9)]:
         a, b, bias = real(rng, (2, m, k)), real(rng, (k, n)), real(rng, (n,))
         sums = matmul(a, np.broadcast_to(b, (2, k, n)), np.empty((2, m, n), "float32"), isa=isa)
         residual = real(rng, (2, m, n))

@@ -30,7 +30,7 @@ def heavy(graph, turns=60):
     return x, v, v.assign(pf.sum(value) * 0.0 + 1.0)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_bits_do_not_depend_on_threads(graph, threads):
     x = pf.placeholder(pf.float32, ("n", 301), name="x")
     y = pf.softmax(pf.tanh(x @ (np.ones((301, 257), np.float32) / 7)))
