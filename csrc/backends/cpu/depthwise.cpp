@@ -31,34 +31,55 @@ struct Anywhere {
   PF_ALWAYS_INLINE const T* at(int y, int x) const { return pixels[y][x]; }
 };
 
-/* OUT neighbouring pixels by a KERNEL x KERNEL window of which every source is read in place. */
+/* COUNT vectors of channels from `c` on of OUT neighbouring pixels by a KERNEL x KERNEL window of which every source is
+ * read in place. */
+template <typename T, int KERNEL, int STEP, int OUT, int COUNT, typename Sources>
+PF_ALWAYS_INLINE void depthwise_vectors(const Sources& sources, const T* weights, int64_t c,
+                                        const DepthwiseTarget<T>& target) {
+  constexpr int64_t lanes = kLanes<T>;
+  constexpr int columns = (OUT - 1) * STEP + KERNEL;
+  const T* weight = weights + c / gemm::kPanel * (KERNEL * KERNEL * gemm::kPanel) + c % gemm::kPanel;
+  Vector<T> sum[OUT][COUNT] = {};
+#pragma GCC unroll 8
+  for (int y = 0; y < KERNEL; ++y) {
+#pragma GCC unroll 16
+    for (int x = 0; x < columns; ++x) {
+      Vector<T> source[COUNT];
+#pragma GCC unroll 2
+      for (int j = 0; j < COUNT; ++j) source[j] = load(sources.at(y, x) + c + j * lanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < OUT; ++i) {
+        const int tap = x - i * STEP;
+        if (tap < 0 || tap >= KERNEL) continue;
+#pragma GCC unroll 2
+        for (int j = 0; j < COUNT; ++j) {
+          add_product(source[j], load(weight + (y * KERNEL + tap) * gemm::kPanel + j * lanes), &sum[i][j]);
+        }
+      }
+    }
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (target.finish != nullptr) finish_tile<OUT, COUNT>(*target.finish, target.pixel, c, sum);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < OUT; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < COUNT; ++j) store(target.data + i * target.stride + c + j * lanes, sum[i][j]);
+  }
+}
+
+/* All channels, two vectors at a time: as many sums as additions in flight. */
 template <typename T, int KERNEL, int STEP, int OUT, typename Sources>
 PF_ALWAYS_INLINE void depthwise_pixels(const Sources& sources, const T* weights, int64_t channels,
                                        const DepthwiseTarget<T>& target) {
   constexpr int64_t lanes = kLanes<T>;
-  constexpr int columns = (OUT - 1) * STEP + KERNEL;
-  for (int64_t c = 0; c < channels; c += lanes) {
-    const T* weight = weights + c / gemm::kPanel * (KERNEL * KERNEL * gemm::kPanel) + c % gemm::kPanel;
-    Vector<T> sum[OUT][1] = {};
-#pragma GCC unroll 8
-    for (int y = 0; y < KERNEL; ++y) {
-#pragma GCC unroll 16
-      for (int x = 0; x < columns; ++x) {
-        const Vector<T> source = load(sources.at(y, x) + c);
-#pragma GCC unroll 8
-        for (int i = 0; i < OUT; ++i) {
-          const int tap = x - i * STEP;
-          if (tap < 0 || tap >= KERNEL) continue;
-          sum[i][0] = multiply_add(source, load(weight + (y * KERNEL + tap) * gemm::kPanel), sum[i][0]);
-        }
-      }
+  int64_t c = 0;
+  if constexpr (sizeof(T) == sizeof(float) && 2 * lanes <= gemm::kPanel) {
+    for (; c + 2 * lanes <= channels; c += 2 * lanes) {
+      depthwise_vectors<T, KERNEL, STEP, OUT, 2>(sources, weights, c, target);
     }
-    if constexpr (sizeof(T) == sizeof(float)) {
-      if (target.finish != nullptr) finish_tile<OUT, 1>(*target.finish, target.pixel, c, sum);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < OUT; ++i) store(target.data + i * target.stride + c, sum[i][0]);
   }
+  for (; c < channels; c += lanes) depthwise_vectors<T, KERNEL, STEP, OUT, 1>(sources, weights, c, target);
 }
 
 /* A row's pixels [begin, end), four at a time. */
