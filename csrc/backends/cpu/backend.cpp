@@ -13,7 +13,7 @@ namespace pf {
 namespace {
 
 constexpr size_t kAlignment = 64;
-// A step is worth a barrier or two and a second thread from here on.
+// A step is worth waking threads from here on; while they are awake, others are worth a barrier or two.
 constexpr double kParallelNanoseconds = 30'000;
 constexpr double kFurtherNanoseconds = 5'000;
 
