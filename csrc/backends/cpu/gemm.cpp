@@ -38,77 +38,74 @@ struct Product {
   const Store* how;
 };
 
-/* `tiles` of ROWS x (COUNT vectors) of c, one below the other, each in registers from the first k to the last. a, b, c
- * and next are where the first begins, row and column too. */
+/* ROWS x (COUNT vectors) of c in registers from the first k to the last. a, b, c and next are where the tile begins,
+ * row and column too. */
 template <typename T, int ROWS, int COUNT>
-__attribute__((noinline)) void tile(const Product<T>& product, int64_t tiles, const T* a, const T* b, T* c,
-                                    const char* next, int64_t row, int64_t column) {
+__attribute__((noinline)) void tile(const Product<T>& product, const T* a, const T* b, T* c, const char* next,
+                                    int64_t row, int64_t column) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
-  const int64_t length = product.run_length, c_stride = product.c_stride;
+  const int64_t length = product.run_length;
   const int64_t k_stride = product.k_stride, panel_stride = product.panel_stride;
   const int64_t next_step = product.next_step;
-  for (; tiles > 0; --tiles, row += ROWS, a += ROWS * product.stride, c += ROWS * c_stride) {
-    if constexpr (sizeof(T) == sizeof(float)) {
-      const Store& how = *product.how;
-      if (how.finish != nullptr) fetch_extras<ROWS, COUNT>(*how.finish, how.row + row, how.column + column);
-    }
-    Vector<T> sum[ROWS][COUNT];
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const Store& how = *product.how;
+    if (how.finish != nullptr) fetch_extras<ROWS, COUNT>(*how.finish, how.row + row, how.column + column);
+  }
+  Vector<T> sum[ROWS][COUNT];
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
+  }
+  if (product.how->accumulate) {
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = load(c + i * product.c_stride + j * lanes);
     }
-    if (product.how->accumulate) {
+  }
+  const T* at[ROWS];
+  if (product.rows == nullptr) {
 #pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) {
+    for (int i = 0; i < ROWS; ++i) at[i] = a + i * product.stride;
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) at[i] = product.rows[row + i];
+  }
+  const auto add = [&](int64_t k) __attribute__((always_inline)) {
+    Vector<T> right[COUNT];
 #pragma GCC unroll 8
-        for (int j = 0; j < COUNT; ++j) sum[i][j] = load(c + i * c_stride + j * lanes);
-      }
+    for (int j = 0; j < COUNT; ++j) {
+      right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
+      if constexpr (ROWS > 1 && (ROWS + 1) * COUNT < kRegisters) asm("" : "+v"(right[j]));  // not loaded for each row
     }
-    const T* at[ROWS];
-    if (product.rows == nullptr) {
 #pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) at[i] = a + i * product.stride;
-    } else {
-#pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) at[i] = product.rows[row + i];
+    for (int i = 0; i < ROWS; ++i) {
+      const Vector<T> factor = at[i][k] - Vector<T>{};
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) add_product(factor, right[j], &sum[i][j]);
     }
-    const T* right = b;
-    const auto add = [&](int64_t k) __attribute__((always_inline)) {
-      Vector<T> factors[COUNT];
-#pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) {
-        factors[j] = load(right + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
-        if constexpr (ROWS > 1 && (ROWS + 1) * COUNT < kRegisters) asm("" : "+v"(factors[j]));  // loaded once
-      }
-#pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) {
-        const Vector<T> factor = at[i][k] - Vector<T>{};
-#pragma GCC unroll 8
-        for (int j = 0; j < COUNT; ++j) add_product(factor, factors[j], &sum[i][j]);
-      }
-      right += k_stride;
-    };
-    for (const int64_t *run = product.runs, *last = run + product.run_count; run != last; ++run) {
-      int64_t k = *run;
-      const int64_t end = k + length, whole = end - length % kTurn;
-      for (; k != whole; k += kTurn) {
-        __builtin_prefetch(next, 0, 2);
-        next += next_step;
+    b += k_stride;
+  };
+  for (const int64_t *run = product.runs, *last = run + product.run_count; run != last; ++run) {
+    int64_t k = *run;
+    const int64_t end = k + length, whole = end - length % kTurn;
+    for (; k != whole; k += kTurn) {
+      __builtin_prefetch(next, 0, 2);
+      next += next_step;
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < kTurn; ++i) add(k + i);
-      }
-      for (; k != end; ++k) add(k);
+      for (int64_t i = 0; i < kTurn; ++i) add(k + i);
     }
-    if constexpr (sizeof(T) == sizeof(float)) {
-      const Store& how = *product.how;
-      if (how.finish != nullptr) finish_tile(*how.finish, how.row + row, how.column + column, sum);
-    }
+    for (; k != end; ++k) add(k);
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const Store& how = *product.how;
+    if (how.finish != nullptr) finish_tile(*how.finish, how.row + row, how.column + column, sum);
+  }
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
+  for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) store(c + i * c_stride + j * lanes, sum[i][j]);
-    }
+    for (int j = 0; j < COUNT; ++j) store(c + i * product.c_stride + j * lanes, sum[i][j]);
   }
 }
 
@@ -136,7 +133,7 @@ void fewer_rows(Tile<T> tile, int64_t rows, int64_t count, const Product<T>& pro
       store(sums + i * own.c_stride + j, load(c + from * product.c_stride + j));
     }
   }
-  tile(own, 1, a, b, sums, next, 0, 0);
+  tile(own, a, b, sums, next, 0, 0);
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < own.c_stride; j += lanes) {
       Vector<T> sum[1][1] = {{load(sums + i * own.c_stride + j)}};
@@ -149,24 +146,25 @@ void fewer_rows(Tile<T> tile, int64_t rows, int64_t count, const Product<T>& pro
   }
 }
 
-/* Tiles of ROWS x (COUNT vectors) that have `rows` rows each. */
+/* A tile of ROWS x (COUNT vectors) where it has `rows` rows. */
 template <typename T, int ROWS, int COUNT>
-void tiles_of(int64_t rows, const Product<T>& product, int64_t tiles, const T* a, const T* b, T* c, const char* next,
-              int64_t row, int64_t column) {
-  if (rows == ROWS) return tile<T, ROWS, COUNT>(product, tiles, a, b, c, next, row, column);
-  for (; tiles > 0; --tiles, row += rows, a += rows * product.stride, c += rows * product.c_stride) {
+void tile_of(int64_t rows, const Product<T>& product, const T* a, const T* b, T* c, const char* next, int64_t row,
+             int64_t column) {
+  if (rows == ROWS) {
+    tile<T, ROWS, COUNT>(product, a, b, c, next, row, column);
+  } else {
     fewer_rows(tile<T, ROWS, COUNT>, rows, COUNT, product, a, b, c, next, row, column);
   }
 }
 
-/* The least tiles of two vectors that have `rows` rows. */
+/* The least tile of two vectors that has `rows` rows. */
 template <typename T, int ROWS = kRows>
-void tiles_of_two(int64_t rows, const Product<T>& product, int64_t tiles, const T* a, const T* b, T* c,
-                  const char* next, int64_t row, int64_t column) {
+void tile_of_two(int64_t rows, const Product<T>& product, const T* a, const T* b, T* c, const char* next, int64_t row,
+                 int64_t column) {
   if constexpr (ROWS > kLeastRows) {
-    if (rows < ROWS) return tiles_of_two<T, ROWS - 1>(rows, product, tiles, a, b, c, next, row, column);
+    if (rows < ROWS) return tile_of_two<T, ROWS - 1>(rows, product, a, b, c, next, row, column);
   }
-  tiles_of<T, ROWS, 2>(rows, product, tiles, a, b, c, next, row, column);
+  tile_of<T, ROWS, 2>(rows, product, a, b, c, next, row, column);
 }
 
 /* Vectors of a row: few rows have wider tiles, so that enough sums are in flight. */
@@ -207,24 +205,27 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
     const bool last = (column / kPanel + 1) * kPanel >= columns;
     const char* next = reinterpret_cast<const char*>(right + (last ? b.ahead : b.panel_stride));
     product.next_step = count > 2 ? 0 : ahead_step;
-    for (int64_t row = 0, height = low + 1, many = higher; row < rows; height = low, many = tiles - higher) {
-      T* const to = c + row * c_stride + column;
+    int64_t over = 0;
+    for (int64_t row = 0, height; row < rows; row += height) {  // row is part_begin(rows, tiles, t) for tile t
+      over += higher;
+      height = low + (over >= tiles);
+      if (over >= tiles) over -= tiles;
+      T* to = c + row * c_stride + column;
       if (count == 2) {
-        tiles_of_two<T>(height, product, many, left, right, to, next, row, column);
+        tile_of_two<T>(height, product, left, right, to, next, row, column);
       } else if (single && count == 1) {
-        tiles_of<T, kRows, 1>(height, product, many, left, right, to, next, row, column);
+        tile_of<T, kRows, 1>(height, product, left, right, to, next, row, column);
       } else if (widest == 8 && count == 8) {
-        tile<T, 1, 8>(product, many, left, right, to, next, row, column);
+        tile<T, 1, 8>(product, left, right, to, next, row, column);
       } else if (widest >= 4 && rows == 1) {
-        tile<T, 1, 4>(product, many, left, right, to, next, row, column);
+        tile<T, 1, 4>(product, left, right, to, next, row, column);
       } else if (widest >= 4 && rows == 2) {
-        tile<T, 2, 4>(product, many, left, right, to, next, row, column);
+        tile<T, 2, 4>(product, left, right, to, next, row, column);
       } else if (widest >= 4) {
-        tile<T, 3, 4>(product, many, left, right, to, next, row, column);
+        tile<T, 3, 4>(product, left, right, to, next, row, column);
       }
-      row += many * height;
-      left += many * height * a.stride;
-      next += many * (depth / kTurn) * product.next_step;
+      left += height * a.stride;
+      next += depth / kTurn * product.next_step;
     }
   }
 }
