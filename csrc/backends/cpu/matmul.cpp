@@ -123,12 +123,13 @@ void run_integers(const MatmulPlan& plan, const MatmulScratch& parts, const pf_c
   const int64_t group = rest % plan.panel_groups;
   const int64_t panel = gemm::panel_begin(plan.panels, plan.panel_groups, group);
   const int64_t end = minimum_of(plan.n, gemm::panel_begin(plan.panels, plan.panel_groups, group + 1) * gemm::kPanel);
+  const int64_t first_row = gemm::row_begin(plan.m, plan.row_blocks, row_block);
+  const int64_t end_row = gemm::row_begin(plan.m, plan.row_blocks, row_block + 1);
   const T* a = static_cast<const T*>(call->inputs[0].data) + batch.a;
   const T* b = static_cast<const T*>(call->inputs[1].data) + batch.b;
   for (int64_t column = panel * gemm::kPanel; column < end; column += width) {
     const int64_t columns = minimum_of(width, end - column);
-    for (int64_t row = gemm::row_begin(plan.m, plan.row_blocks, row_block);
-         row < gemm::row_begin(plan.m, plan.row_blocks, row_block + 1); ++row) {
+    for (int64_t row = first_row; row < end_row; ++row) {
       for (int64_t j = 0; j < columns; ++j) sums[j] = 0;
       for (int64_t k = 0; k < plan.k; ++k) {
         const T left = a[row * plan.a_row + k * plan.a_k];
