@@ -42,18 +42,18 @@ static inline Vector<float> not_above(Vector<float> x, Vector<float> high) {
   return lesser(high, x);
 }
 
-/* Fetches what finish_tile will read of operands that have rows. */
-template <int ROWS, int COUNT>
-static inline void fetch_extras(const Finish& finish, int64_t row, int64_t column) {
-  constexpr int line = 64 / static_cast<int>(sizeof(float));
+/* Fetches what finish_tile will read of operands that have rows. Always inlined: of a function that does no more than
+ * fetch, the compiler drops the calls. */
+__attribute__((always_inline)) static inline void fetch_extras(int64_t rows, int64_t columns, const Finish& finish,
+                                                               int64_t row, int64_t column) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(float));
   for (int32_t s = 0; s < finish.count; ++s) {
     const FinishStep& step = finish.steps[s];
     if (step.row_stride == 0) continue;
     const float* data = step.data + row * step.row_stride + column;
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i, data += step.row_stride) {
-#pragma GCC unroll 8
-      for (int j = 0; j < COUNT * static_cast<int>(kLanes<float>); j += line) __builtin_prefetch(data + j);
+    for (int64_t i = 0; i < rows; ++i, data += step.row_stride) {
+#pragma GCC unroll 1
+      for (int64_t j = 0; j < columns; j += line) __builtin_prefetch(data + j);
     }
   }
 }

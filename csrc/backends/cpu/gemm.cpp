@@ -15,10 +15,13 @@ constexpr int kRegisters = 16;
 #endif
 /* Rows of the least tile of two vectors: with fewer sums than a unit has additions in flight, fewer rows take no less
  * time. */
-#if defined(__AVX2__)
 constexpr int kLeastRows = 4;
+/* Rows of the highest tile of four vectors; and where products are narrow, so that programs of them are small. */
+constexpr int kWideRows = 3;
+#if defined(__AVX2__)
+constexpr int kNarrowRows = 3;
 #else
-constexpr int kLeastRows = 3;
+constexpr int kNarrowRows = 2;
 #endif
 
 constexpr int64_t kTurn = 4;  // k of a turn of a tile's loop
@@ -38,141 +41,165 @@ struct Product {
   const Store* how;
 };
 
-/* ROWS x (COUNT vectors) of c in registers from the first k to the last. a, b, c and next are where the tile begins,
- * row and column too. */
+/* `tiles` of ROWS x (COUNT vectors) of c, one below the other, each in registers from the first k to the last. a, b, c
+ * and next are where the first begins, row and column too. */
 template <typename T, int ROWS, int COUNT>
-__attribute__((noinline)) void tile(const Product<T>& product, const T* a, const T* b, T* c, const char* next,
-                                    int64_t row, int64_t column) {
+__attribute__((noinline)) void tile(const Product<T>& product, int64_t tiles, const T* a, const T* b, T* c,
+                                    const char* next, int64_t row, int64_t column) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
-  const int64_t length = product.run_length;
+  const int64_t length = product.run_length, c_stride = product.c_stride;
   const int64_t k_stride = product.k_stride, panel_stride = product.panel_stride;
   const int64_t next_step = product.next_step;
-  if constexpr (sizeof(T) == sizeof(float)) {
-    const Store& how = *product.how;
-    if (how.finish != nullptr) fetch_extras<ROWS, COUNT>(*how.finish, how.row + row, how.column + column);
-  }
-  Vector<T> sum[ROWS][COUNT];
-#pragma GCC unroll 16
-  for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
-  }
-  if (product.how->accumulate) {
+  for (; tiles > 0; --tiles, row += ROWS) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const Store& how = *product.how;
+      if (how.finish != nullptr) fetch_extras(ROWS, COUNT * lanes, *how.finish, how.row + row, how.column + column);
+    }
+    Vector<T> sum[ROWS][COUNT];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) sum[i][j] = load(c + i * product.c_stride + j * lanes);
+      for (int j = 0; j < COUNT; ++j) sum[i][j] = Vector<T>{};
     }
-  }
-  const T* at[ROWS];
-  if (product.rows == nullptr) {
+    if (product.how->accumulate) {
+      const T* from = c;
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) at[i] = a + i * product.stride;
-  } else {
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) at[i] = product.rows[row + i];
-  }
-  const auto add = [&](int64_t k) __attribute__((always_inline)) {
-    Vector<T> right[COUNT];
+      for (int i = 0; i < ROWS; ++i, from += c_stride) {
 #pragma GCC unroll 8
-    for (int j = 0; j < COUNT; ++j) {
-      right[j] = load(b + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
-      if constexpr (ROWS > 1 && (ROWS + 1) * COUNT < kRegisters) asm("" : "+v"(right[j]));  // not loaded for each row
+        for (int j = 0; j < COUNT; ++j) sum[i][j] = load(from + j * lanes);
+      }
     }
+    const T* at[ROWS];
+    if (product.rows == nullptr) {
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
-      const Vector<T> factor = at[i][k] - Vector<T>{};
-#pragma GCC unroll 8
-      for (int j = 0; j < COUNT; ++j) add_product(factor, right[j], &sum[i][j]);
+      for (int i = 0; i < ROWS; ++i, a += product.stride) at[i] = a;
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < ROWS; ++i) at[i] = product.rows[row + i];
     }
-    b += k_stride;
-  };
-  for (const int64_t *run = product.runs, *last = run + product.run_count; run != last; ++run) {
-    int64_t k = *run;
-    const int64_t end = k + length, whole = end - length % kTurn;
-    for (; k != whole; k += kTurn) {
-      __builtin_prefetch(next, 0, 2);
-      next += next_step;
+    const T* right = b;
+    const auto add = [&](int64_t k) __attribute__((always_inline)) {
+      Vector<T> factors[COUNT];
+#pragma GCC unroll 8
+      for (int j = 0; j < COUNT; ++j) {
+        factors[j] = load(right + (j * lanes / kPanel) * panel_stride + j * lanes % kPanel);
+        if constexpr (ROWS > 1 && (ROWS + 1) * COUNT < kRegisters) asm("" : "+v"(factors[j]));  // loaded once
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < ROWS; ++i) {
+        const Vector<T> factor = at[i][k] - Vector<T>{};
+#pragma GCC unroll 8
+        for (int j = 0; j < COUNT; ++j) add_product(factor, factors[j], &sum[i][j]);
+      }
+      right += k_stride;
+    };
+    for (const int64_t *run = product.runs, *last = run + product.run_count; run != last; ++run) {
+      int64_t k = *run;
+      const int64_t end = k + length, whole = end - length % kTurn;
+      for (; k != whole; k += kTurn) {
+        __builtin_prefetch(next, 0, 2);
+        next += next_step;
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < kTurn; ++i) add(k + i);
+        for (int64_t i = 0; i < kTurn; ++i) add(k + i);
+      }
+      for (; k != end; ++k) add(k);
     }
-    for (; k != end; ++k) add(k);
-  }
-  if constexpr (sizeof(T) == sizeof(float)) {
-    const Store& how = *product.how;
-    if (how.finish != nullptr) finish_tile(*how.finish, how.row + row, how.column + column, sum);
-  }
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const Store& how = *product.how;
+      if (how.finish != nullptr) finish_tile(*how.finish, how.row + row, how.column + column, sum);
+    }
 #pragma GCC unroll 16
-  for (int i = 0; i < ROWS; ++i) {
+    for (int i = 0; i < ROWS; ++i, c += c_stride) {
 #pragma GCC unroll 8
-    for (int j = 0; j < COUNT; ++j) store(c + i * product.c_stride + j * lanes, sum[i][j]);
+      for (int j = 0; j < COUNT; ++j) store(c + j * lanes, sum[i][j]);
+    }
   }
 }
 
+/* The tiles of one height and width. */
 template <typename T>
-using Tile = decltype(&tile<T, 1, 1>);
+struct Kind {
+  decltype(&tile<T, 1, 1>) make;
+  int64_t rows, count;
+};
 
 constexpr int64_t kMostVectors = 2;  // of a row of a tile that may have fewer rows
 
-/* `rows` rows of a tile that has more: its last row stands for what is missing, and memory beside for c. */
+/* `tiles` one below the other, of `rows` rows each though their kind has more: the last row stands for what is missing,
+ * and memory beside for c. */
 template <typename T>
-void fewer_rows(Tile<T> tile, int64_t rows, int64_t count, const Product<T>& product, const T* a, const T* b, T* c,
-                const char* next, int64_t row, int64_t column) {
+void fewer_rows(const Kind<T>& kind, int64_t rows, const Product<T>& product, int64_t tiles, const T* a, const T* b,
+                T* c, const char* next, int64_t row, int64_t column) {
   constexpr int64_t lanes = kLanes<T>;
   alignas(64) T sums[kRows * kMostVectors * lanes];
   const T* at[kRows];
   const Store unfinished = {product.how->accumulate, nullptr, 0, 0};
   Product<T> own = product;
   own.rows = at;
-  own.c_stride = count * lanes;
+  own.c_stride = kind.count * lanes;
   own.how = &unfinished;
-  for (int64_t i = 0; i < kRows; ++i) {
-    const int64_t from = minimum_of(i, rows - 1);
-    at[i] = product.rows != nullptr ? product.rows[row + from] : a + from * product.stride;
-    for (int64_t j = 0; product.how->accumulate && j < own.c_stride; j += lanes) {
-      store(sums + i * own.c_stride + j, load(c + from * product.c_stride + j));
-    }
-  }
-  tile(own, a, b, sums, next, 0, 0);
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < own.c_stride; j += lanes) {
-      Vector<T> sum[1][1] = {{load(sums + i * own.c_stride + j)}};
-      if constexpr (sizeof(T) == sizeof(float)) {
-        const Store& how = *product.how;
-        if (how.finish != nullptr) finish_tile(*how.finish, how.row + row + i, how.column + column + j, sum);
+  for (; tiles > 0; --tiles, row += rows, a += rows * product.stride, c += rows * product.c_stride) {
+    for (int64_t i = 0; i < kRows; ++i) {
+      const int64_t from = minimum_of(i, rows - 1);
+      at[i] = product.rows != nullptr ? product.rows[row + from] : a + from * product.stride;
+      for (int64_t j = 0; product.how->accumulate && j < own.c_stride; j += lanes) {
+        store(sums + i * own.c_stride + j, load(c + from * product.c_stride + j));
       }
-      store(c + i * product.c_stride + j, sum[0][0]);
+    }
+    kind.make(own, 1, a, b, sums, next, 0, 0);
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < own.c_stride; j += lanes) {
+        Vector<T> sum[1][1] = {{load(sums + i * own.c_stride + j)}};
+        if constexpr (sizeof(T) == sizeof(float)) {
+          const Store& how = *product.how;
+          if (how.finish != nullptr) finish_tile(*how.finish, how.row + row + i, how.column + column + j, sum);
+        }
+        store(c + i * product.c_stride + j, sum[0][0]);
+      }
     }
   }
 }
 
-/* A tile of ROWS x (COUNT vectors) where it has `rows` rows. */
-template <typename T, int ROWS, int COUNT>
-void tile_of(int64_t rows, const Product<T>& product, const T* a, const T* b, T* c, const char* next, int64_t row,
-             int64_t column) {
-  if (rows == ROWS) {
-    tile<T, ROWS, COUNT>(product, a, b, c, next, row, column);
-  } else {
-    fewer_rows(tile<T, ROWS, COUNT>, rows, COUNT, product, a, b, c, next, row, column);
-  }
-}
-
-/* The least tile of two vectors that has `rows` rows. */
+/* The least kind of two vectors that has `rows` rows. */
 template <typename T, int ROWS = kRows>
-void tile_of_two(int64_t rows, const Product<T>& product, const T* a, const T* b, T* c, const char* next, int64_t row,
-                 int64_t column) {
+Kind<T> kind_of_two(int64_t rows) {
   if constexpr (ROWS > kLeastRows) {
-    if (rows < ROWS) return tile_of_two<T, ROWS - 1>(rows, product, a, b, c, next, row, column);
+    if (rows < ROWS) return kind_of_two<T, ROWS - 1>(rows);
   }
-  tile_of<T, ROWS, 2>(rows, product, a, b, c, next, row, column);
+  return {tile<T, ROWS, 2>, ROWS, 2};
 }
 
-/* Vectors of a row: few rows have wider tiles, so that enough sums are in flight. */
-int64_t vectors_of(int64_t rows, int64_t left) {
-  if (rows == 1 && left >= 8) return 8;
-  if (rows <= 3 && left >= 4) return 4;
-  return minimum_of(left, 2);
-}
+/* Vectors of a row of a tile and rows of the highest of four, where a product is so wide; and whether there is a tile
+ * of one vector. */
+template <typename T, Width WIDTH>
+struct Kinds {
+  static constexpr bool narrow = WIDTH == Width::kNarrow;
+  static constexpr int64_t vectors = kNarrow / kLanes<T>;
+  static constexpr int64_t widest = !narrow ? 8 : vectors < 4 ? vectors : 4;
+  static constexpr int64_t wide_rows = narrow ? kNarrowRows : kWideRows;
+  static constexpr bool single = !narrow || kPanel == kLanes<T>;
+
+  /* Vectors of a row where `left` are left: few rows have wider tiles, so that enough sums are in flight. */
+  static int64_t vectors_of(int64_t rows, int64_t left) {
+    if (widest >= 8 && rows == 1 && left >= 8) return 8;
+    if (widest >= 4 && rows <= wide_rows && left >= 4) return 4;
+    return minimum_of(left, 2);
+  }
+
+  /* The least kind that has `rows` rows of `count` vectors. */
+  static Kind<T> of(int64_t rows, int64_t count) {
+    if constexpr (widest >= 8) {
+      if (count == 8) return {tile<T, 1, 8>, 1, 8};
+    }
+    if constexpr (widest >= 4) {
+      if (wide_rows >= 3 && count == 4 && rows == 3) return {tile<T, 3, 4>, 3, 4};
+      if (count == 4 && rows == 2) return {tile<T, 2, 4>, 2, 4};
+      if (count == 4) return {tile<T, 1, 4>, 1, 4};
+    }
+    if (single && count == 1) return {tile<T, kRows, 1>, kRows, 1};
+    return kind_of_two<T>(rows);
+  }
+};
 
 }  // namespace
 
@@ -181,9 +208,6 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
                       int64_t c_stride, const Store& how) {
   if (rows == 0) return;
   constexpr int64_t lanes = kLanes<T>;
-  constexpr bool narrow = WIDTH == Width::kNarrow;
-  constexpr int64_t widest = !narrow ? 8 : kNarrow / lanes < 4 ? kNarrow / lanes : 4;  // vectors of a row of a tile
-  constexpr bool single = !narrow || kPanel == lanes;
   const int64_t none = 0;
   const bool scattered = a.rows != nullptr;
   const int64_t tiles = ceildiv(rows, kRows), low = rows / tiles, higher = rows - low * tiles;  // tiles of low + 1 rows
@@ -199,33 +223,25 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
                         0,
                         &how};
   for (int64_t column = 0, count; column + lanes <= columns; column += count * lanes) {
-    count = vectors_of(rows, minimum_of(widest, (columns - column) / lanes));
+    count = Kinds<T, WIDTH>::vectors_of(rows, (columns - column) / lanes);
     const T* left = a.data;
     const T* right = b.data + column / kPanel * b.panel_stride + column % kPanel;
     const bool last = (column / kPanel + 1) * kPanel >= columns;
     const char* next = reinterpret_cast<const char*>(right + (last ? b.ahead : b.panel_stride));
     product.next_step = count > 2 ? 0 : ahead_step;
-    int64_t over = 0;
-    for (int64_t row = 0, height; row < rows; row += height) {  // row is part_begin(rows, tiles, t) for tile t
-      over += higher;
-      height = low + (over >= tiles);
-      if (over >= tiles) over -= tiles;
-      T* to = c + row * c_stride + column;
-      if (count == 2) {
-        tile_of_two<T>(height, product, left, right, to, next, row, column);
-      } else if (single && count == 1) {
-        tile_of<T, kRows, 1>(height, product, left, right, to, next, row, column);
-      } else if (widest == 8 && count == 8) {
-        tile<T, 1, 8>(product, left, right, to, next, row, column);
-      } else if (widest >= 4 && rows == 1) {
-        tile<T, 1, 4>(product, left, right, to, next, row, column);
-      } else if (widest >= 4 && rows == 2) {
-        tile<T, 2, 4>(product, left, right, to, next, row, column);
-      } else if (widest >= 4) {
-        tile<T, 3, 4>(product, left, right, to, next, row, column);
+    for (int64_t row = 0; row < rows;) {
+      const bool high = row < higher * (low + 1);
+      const int64_t height = low + high, many = high ? higher : tiles - higher;
+      const Kind<T> kind = Kinds<T, WIDTH>::of(height, count);
+      T* const to = c + row * c_stride + column;
+      if (kind.rows == height) {
+        kind.make(product, many, left, right, to, next, row, column);
+      } else {
+        fewer_rows(kind, height, product, many, left, right, to, next, row, column);
       }
-      left += height * a.stride;
-      next += depth / kTurn * product.next_step;
+      row += many * height;
+      left += many * height * a.stride;
+      next += many * (depth / kTurn) * product.next_step;
     }
   }
 }
