@@ -79,7 +79,9 @@ class _Expand:
         if product.node.op.name != "conv2d_packed":
             product, bias = bias, product
         expansion = product.node
-        if expansion.op.name != "conv2d_packed" or not _is_plain(expansion) or bias.dims != (1, 1, 1, channels):
+        if expansion.op.name != "conv2d_packed" or not _is_plain(expansion):
+            return None
+        if bias.dims[-1:] != (channels,) or dims.product(bias.dims) != channels:
             return None
         inside += [added, expansion]
         if product.dtype is not node.types[0].dtype or not all(map(self._is_alone, inside)):

@@ -51,6 +51,24 @@ def test_large_images_are_expanded_row_by_row_with_the_same_bits(between, stride
     assert np.asarray(y).tobytes() == np.asarray(apart).tobytes()
 
 
+def test_channels_last_with_a_bias_of_one_axis(monkeypatch) -> None:
+    rng = np.random.default_rng(3)
+
+    def weights(*shape):
+        return pf.constant(rng.standard_normal(shape).astype("f"))
+
+    expansion, bias, taps = weights(1, 1, 8, 96), weights(96), weights(3, 3, 1, 96)
+
+    def build(x):
+        h = pf.relu(pf.conv2d(x, expansion, data_format="NHWC") + bias)
+        return pf.conv2d(h, taps, groups=96, data_format="NHWC")
+
+    y, text = run(build, ["n", 56, 56, 8])
+    assert "expand_depthwise" in str(text)
+    apart, _ = unfused(monkeypatch, build, ["n", 56, 56, 8])
+    assert np.asarray(y).tobytes() == np.asarray(apart).tobytes()
+
+
 @pytest.mark.parametrize(
     ("build", "shape"),
     [

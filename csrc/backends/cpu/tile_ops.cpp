@@ -28,10 +28,13 @@ void vector_tile(void* out, const void* const* args, int64_t n, uint32_t* faults
   constexpr int64_t abreast = 4, width = abreast * kLanes<T>;
   T* to = static_cast<T*>(out);
   const T* x = static_cast<const T*>(args[0]);
-  T rest[width] = {};
+  T rest[width];
   for (int64_t i = 0; i < n; i += width) {
     const int64_t count = n - i < width ? n - i : width;
-    if (count < width) memcpy(rest, x + i, static_cast<size_t>(count) * sizeof(T));
+    if (count < width) {
+      for (T& each : rest) each = T();
+      memcpy(rest, x + i, static_cast<size_t>(count) * sizeof(T));
+    }
     const T* from = count < width ? rest : x + i;
     Vector<T> y[abreast];
 #pragma GCC unroll 4
