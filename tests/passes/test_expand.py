@@ -53,13 +53,11 @@ def test_large_images_are_expanded_row_by_row_with_the_same_bits(between, stride
 
 def test_channels_last_with_a_bias_of_one_axis(monkeypatch) -> None:
     rng = np.random.default_rng(3)
-
-    def weights(*shape):
-        return pf.constant(rng.standard_normal(shape).astype("f"))
-
-    expansion, bias, taps = weights(1, 1, 8, 96), weights(96), weights(3, 3, 1, 96)
+    shapes = (1, 1, 8, 96), (96,), (3, 3, 1, 96)
+    weights = [rng.standard_normal(shape).astype("f") for shape in shapes]
 
     def build(x):
+        expansion, bias, taps = map(pf.constant, weights)
         h = pf.relu(pf.conv2d(x, expansion, data_format="NHWC") + bias)
         return pf.conv2d(h, taps, groups=96, data_format="NHWC")
 
