@@ -24,7 +24,7 @@ from pyflow.errors import (
     message,
     user_origin,
 )
-from pyflow.opdef import OpDef, TensorType, call
+from pyflow.opdef import OpDef, TensorType, attr_key, call
 from pyflow.operators import Operators, Unique
 
 
@@ -95,6 +95,7 @@ class Node(Unique):
 
     __slots__ = (
         "__weakref__",
+        "_key",
         "_late",
         "after",
         "attrs",
@@ -133,8 +134,16 @@ class Node(Unique):
         self.name = name
         self.origin = origin
         self.position = position
+        self._key: tuple[Any, ...] | None = None
         self._late: tuple[str, ...] | None = None
         self.outputs = (Value(self, 0),) if len(types) == 1 else tuple([Value(self, i) for i in range(len(types))])
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """A hashable stand-in for the attributes."""
+        if self._key is None:
+            self._key = tuple(map(attr_key, self.attrs.values()))
+        return self._key
 
     @property
     def defines(self) -> tuple[str, ...]:

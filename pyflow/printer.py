@@ -258,10 +258,8 @@ def _one_line(text: str) -> str:
 
 def dot(source: Graph | Region) -> str:
     """The graph as Graphviz text."""
-    if isinstance(source, Graph):
-        nodes, names = source.nodes, {node: node.name for node in source.nodes}
-    else:
-        nodes, names = source.nodes(), {}
+    nodes = source.nodes if isinstance(source, Graph) else source.nodes()
+    names = {node: node.name for node in nodes if isinstance(source, Graph)}
     number = {node: index for index, node in enumerate(nodes)}
     lines = ["digraph pyflow {", "  node [shape=box, fontname=monospace];"]
     for node in nodes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pyflow import dims
@@ -59,7 +60,22 @@ class Table:
         contents: tuple[Any, ...],
         name: str | None = None,
     ) -> Node:
-        key = (op.name, inputs, tuple(map(attr_key, attrs.values())))
+        return self._add(op, inputs, attrs, types, contents, tuple(map(attr_key, attrs.values())))
+
+    def again(self, node: Node, inputs: tuple[Value, ...]) -> Node:
+        """``node`` on other inputs of the same types and contents."""
+        return self._add(node.op, inputs, node.attrs, node.types, node.contents, node.key)
+
+    def _add(
+        self,
+        op: OpDef,
+        inputs: tuple[Value, ...],
+        attrs: Mapping[str, Any],
+        types: tuple[TensorType, ...],
+        contents: tuple[Any, ...],
+        attrs_key: tuple[Any, ...],
+    ) -> Node:
+        key = (op.name, inputs, attrs_key)
         node = self._nodes.get(key)
         if node is None:
             self.has_flow |= op.flow is not None
@@ -122,9 +138,17 @@ class Region:
             *(v for node in self.effects for v in node.inputs),
         )
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Sequence[Node]:
         """Every node that the roots and effects need, operands and what defines late symbols before users."""
-        return topological([*(value.node for value in self.roots()), *self.effects], definers=self.definers)
+        return self._ordered(self.definers) if self.definers else self._nodes
+
+    @cached_property
+    def _nodes(self) -> tuple[Node, ...]:
+        """They are the same each time where no late symbol may be given another definer."""
+        return self._ordered(_NO_DEFINERS)
+
+    def _ordered(self, definers: Mapping[str, Node]) -> tuple[Node, ...]:
+        return tuple(topological([*(value.node for value in self.roots()), *self.effects], definers=definers))
 
     @property
     def definers(self) -> Mapping[str, Node]:
@@ -158,7 +182,7 @@ class Lasting:
         known = self._known
         if value.node in known:
             return known[value.node]
-        for node in topological([value.node], known):
+        for node in topological([value.node], known) if value.node.inputs else (value.node,):
             if node.op.name == "input":
                 label = node.attrs["label"]
                 known[node] = label.startswith("variable:") and label not in self._written

@@ -9,6 +9,7 @@ is exact.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pyflow import views
@@ -58,7 +59,7 @@ def _is_small_constant(value: Value) -> bool:
 
 
 class _Fuser:
-    def __init__(self, region: Region, target: Target, nodes: list[Node]) -> None:
+    def __init__(self, region: Region, target: Target, nodes: Sequence[Node]) -> None:
         self.region = region
         self.target = target
         self.table = region.table

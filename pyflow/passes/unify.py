@@ -7,7 +7,7 @@ body of control flow checks holds only where that is run, so bodies stay as they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +49,7 @@ def _name(size: Size) -> str | None:
 
 
 def _equalities(
-    region: Region, nodes: list[Node], given: Mapping[str, Dim]
+    region: Region, nodes: Sequence[Node], given: Mapping[str, Dim]
 ) -> tuple[dict[str, Size], tuple[tuple[Size, Size, str], ...]]:
     """What stands for which symbol, and the checks that say so."""
     order = {name: place for place, name in enumerate(given)}
@@ -77,7 +77,7 @@ def _with_names(entry: Any, equal: Mapping[str, Size]) -> Any:
     return tuple([_with_names(each, equal) for each in entry]) if type(entry) is tuple else entry
 
 
-def _renamed(region: Region, nodes: list[Node], equal: Mapping[str, Size], checks: tuple[Any, ...]) -> Region:
+def _renamed(region: Region, nodes: Sequence[Node], equal: Mapping[str, Size], checks: tuple[Any, ...]) -> Region:
     table = region.table
     made: dict[Value, Value] = {}
     copies: dict[Node, Node] = {}

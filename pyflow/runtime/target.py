@@ -11,7 +11,7 @@ from pyflow import _core, views
 from pyflow.dims import Dim
 from pyflow.errors import NotFoundError, message, user_origin
 from pyflow.graph import Node
-from pyflow.opdef import Lowering, attr_key
+from pyflow.opdef import Lowering
 from pyflow.plan import Instr, Program, View
 from pyflow.runtime import backends, reference
 
@@ -68,7 +68,7 @@ class BackendTarget:
         if self.device == reference.REF:
             return reference.REF if node.op.ref is not None else None
         types = tuple((value.dtype, value.ndim if node.op.scalar else value.dims) for value in node.inputs)
-        key = (node.op.name, types, tuple(map(attr_key, node.attrs.values())))
+        key = (node.op.name, types, node.key)
         if key not in self._places:
             self._places[key] = self._choose(node)
         return self._places[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyflow import dims
@@ -128,7 +129,7 @@ class Tiles:
         return [text]
 
 
-def _weight_bytes(nodes: list[Node]) -> float:
+def _weight_bytes(nodes: Sequence[Node]) -> float:
     """Of constants, each once, and of variables."""
     held = {node.attrs["value"] for node in nodes if node.op.name == "constant"}
     variables: list[Value] = [
