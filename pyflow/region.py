@@ -59,22 +59,11 @@ class Table:
         types: tuple[TensorType, ...],
         contents: tuple[Any, ...],
         name: str | None = None,
+        attrs_key: tuple[Any, ...] | None = None,
     ) -> Node:
-        return self._add(op, inputs, attrs, types, contents, tuple(map(attr_key, attrs.values())))
-
-    def again(self, node: Node, inputs: tuple[Value, ...]) -> Node:
-        """``node`` on other inputs of the same types and contents."""
-        return self._add(node.op, inputs, node.attrs, node.types, node.contents, node.key)
-
-    def _add(
-        self,
-        op: OpDef,
-        inputs: tuple[Value, ...],
-        attrs: Mapping[str, Any],
-        types: tuple[TensorType, ...],
-        contents: tuple[Any, ...],
-        attrs_key: tuple[Any, ...],
-    ) -> Node:
+        """``attrs_key`` is the node's ``key``, where a like node has it already."""
+        if attrs_key is None:
+            attrs_key = tuple(map(attr_key, attrs.values()))
         key = (op.name, inputs, attrs_key)
         node = self._nodes.get(key)
         if node is None:
@@ -85,6 +74,10 @@ class Table:
             self.definers.update(dict.fromkeys(node.defines, node))
         self.unite(node, self.current)
         return node
+
+    def with_inputs(self, node: Node, inputs: tuple[Value, ...]) -> Node:
+        """``node`` on other inputs of the same types and contents."""
+        return self.add(node.op, inputs, node.attrs, node.types, node.contents, attrs_key=node.key)
 
     def make(self, op: OpDef, inputs: tuple[Value, ...], attrs: Mapping[str, Any]) -> Node:
         """A node of settled attributes; types are inferred anew."""
@@ -313,7 +306,7 @@ class _Capture:
         elif node.op.flow is not None:
             self.take_flow(node, node.op.flow)
         else:
-            copy = table.add(node.op, tuple(values[v] for v in node.inputs), node.attrs, node.types, node.contents)
+            copy = table.with_inputs(node, tuple(values[v] for v in node.inputs))
             for declared, made in zip(node.outputs, copy.outputs, strict=True):
                 values.setdefault(declared, made)
             if effect == "host" and copy not in self.effects:

@@ -94,7 +94,7 @@ def rebuilt(table: Table, node: Node, inputs: tuple[Value, ...]) -> Node:
     for new, old in zip(inputs, node.inputs, strict=True):
         if new is not old and not _alike(new, old):
             return table.make(node.op, inputs, node.attrs)
-    return table.again(node, inputs)
+    return table.with_inputs(node, inputs)
 
 
 def with_bodies(region: Region, change: Callable[[Region], Region]) -> Region:
@@ -145,7 +145,7 @@ def _informed(node: Node, body: Region, inputs: Sequence[Value]) -> Region:
         if each.outputs and each.outputs[0] in known:
             source = known[each.outputs[0]]
             table.current = table.origins.get(source, ())
-            copies[each] = table.again(source, ())
+            copies[each] = table.with_inputs(source, ())
         else:
             copies[each] = rebuilt(table, each, tuple(made[value] for value in each.inputs))
         made.update(zip(each.outputs, copies[each].outputs, strict=True))
@@ -164,7 +164,7 @@ def inlined(table: Table, body: Region, inputs: Sequence[Value]) -> tuple[list[V
         operands = tuple(made[value] for value in node.inputs)
         table.current = table.origins.get(node, ())
         if all(new.type == old.type for new, old in zip(operands, node.inputs, strict=True)):
-            copy = table.again(node, operands)
+            copy = table.with_inputs(node, operands)
         else:
             copy = table.make(node.op, operands, node.attrs)
         copies[node] = copy

@@ -238,7 +238,7 @@ def _taking(body: Region, before: Sequence[Value], after: Sequence[Value], moved
     for node in moved:
         table.current = table.origins.get(node, ())
         operands = tuple(inside[value] for value in node.inputs)
-        copy = table.add(node.op, operands, node.attrs, node.types, node.contents)
+        copy = table.with_inputs(node, operands)
         inside.update(zip(node.outputs, copy.outputs, strict=True))
     made = {value: value for value in inputs}
     made.update((given, inside[value]) for value, given in zip(before, body.inputs, strict=True) if given not in made)

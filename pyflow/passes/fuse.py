@@ -292,7 +292,7 @@ class _Fuser:
         inputs = tuple(made[value] for value in node.inputs)
         if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
             return node
-        copy = self.table.add(node.op, inputs, node.attrs, node.types, node.contents)
+        copy = self.table.with_inputs(node, inputs)
         self.table.unite(copy, self.table.origins.get(node, ()))
         return copy
 
