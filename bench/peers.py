@@ -155,6 +155,7 @@ def prepare(name: str) -> dict[str, float]:
 def measure(name: str, threads: int, names: list[str], rounds: int, about: dict[str, float]) -> dict[str, Any]:
     """All contenders on one model at one number of threads."""
     environment = {"OMP_NUM_THREADS": str(threads)}
+    (FOLDER / f"{name}.onnx").read_bytes()  # or the first contender alone would wait for the disk
     contenders = {}
     for each in names:
         contenders[each] = Contender([__file__, "--contend", each, name, str(threads)], environment)
