@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from pyflow import dims
+from pyflow.attrs import attr_key, late_in
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import (
@@ -24,7 +25,7 @@ from pyflow.errors import (
     message,
     user_origin,
 )
-from pyflow.opdef import OpDef, TensorType, attr_key, call
+from pyflow.opdef import OpDef, TensorType, call
 from pyflow.operators import Operators, Unique
 
 
@@ -155,7 +156,7 @@ class Node(Unique):
         """The late symbols that its types and attributes mention and that another node defines."""
         if self._late is None:
             own = self.defines
-            found = _late_in((*[type.dims for type in self.types], *self.attrs.values()))
+            found = late_in((*[type.dims for type in self.types], *self.attrs.values()))
             self._late = tuple(dict.fromkeys(name for name in found if name not in own))
         return self._late
 
@@ -165,17 +166,6 @@ class Node(Unique):
 
     def __repr__(self) -> str:
         return f"<pf.Node {self.name or '?'} = {self.op.name}({', '.join(v.name for v in self.inputs)})>"
-
-
-def _late_in(attr: Any) -> Iterable[str]:
-    kind = type(attr)
-    if kind is int or kind is str or attr is None:
-        return ()
-    if isinstance(attr, Dim):
-        return dims.late_names(attr)
-    if isinstance(attr, tuple):
-        return [name for entry in attr if type(entry) is not int for name in _late_in(entry)]
-    return attr.late_names() if hasattr(attr, "late_names") else ()
 
 
 class Builder(Protocol):

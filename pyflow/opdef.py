@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -464,25 +463,6 @@ def _function(op: OpDef) -> Callable[..., Any]:
     function.__signature__ = inspect.Signature(required + optional + others)  # type: ignore[attr-defined]
     function.op = op  # type: ignore[attr-defined]
     return function
-
-
-_ONLY_INTS = frozenset({int})
-
-
-def attr_key(value: Any) -> Any:
-    """A hashable stand-in for an attribute value; floats by their bits."""
-    kind = type(value)
-    if kind is int or kind is str or value is None:
-        return value
-    if kind is tuple:
-        return value if _ONLY_INTS.issuperset(map(type, value)) else tuple([attr_key(entry) for entry in value])
-    if isinstance(value, float):
-        return ("f", struct.pack("<d", value))
-    if isinstance(value, bool):
-        return ("b", value)
-    if isinstance(value, tuple):
-        return tuple(attr_key(entry) for entry in value)
-    return value
 
 
 def same_types(value: Value, *rest: Value) -> TensorType:

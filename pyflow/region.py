@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any
 
 from pyflow import dims
+from pyflow.attrs import attr_key
 from pyflow.body import accesses, acts
 from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError, Origin, message, user_origin
 from pyflow.graph import Graph, Node, Value
-from pyflow.opdef import OPS, Flow, OpDef, TensorType, attr_key
+from pyflow.opdef import OPS, Flow, OpDef, TensorType
 
 
 class Table:

@@ -15,7 +15,7 @@ PYTHON = sorted((ROOT / "pyflow").rglob("*.py"))
 CPP = sorted(path for ending in ("*.h", "*.cpp", "*.def") for path in (ROOT / "csrc").rglob(ending))
 
 # room: what its files may import besides the room itself. A room is a file or folder of pyflow/.
-DECLARE = {"dims", "dtypes", "errors", "objects"}
+DECLARE = {"attrs", "dims", "dtypes", "errors", "objects"}
 GRAPH = DECLARE | {"apply", "body", "graph", "opdef", "operators"}
 PASSES = GRAPH | {
     "check",
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "collecting": set(),
     "errors": set(),
     "dims": set(),
+    "attrs": {"dims"},
     "dtypes": {"errors"},
     "knobs": {"errors"},
     "objects": {"dtypes", "errors"},

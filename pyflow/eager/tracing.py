@@ -12,13 +12,14 @@ import numpy as np
 from pyflow import apply as applying
 from pyflow import dtypes
 from pyflow.apply import is_operand
+from pyflow.attrs import attr_key
 from pyflow.dims import Dim
 from pyflow.dtypes import DType
 from pyflow.eager.entry import NOWHERE, Entry, first
 from pyflow.eager.tensor import Tensor
 from pyflow.errors import DTypeError, message, user_origin
 from pyflow.graph import Graph, Node, Value
-from pyflow.opdef import OpDef, attr_key
+from pyflow.opdef import OpDef
 from pyflow.ops.sources import constant, placeholder
 
 
