@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "kernels/simd.h"
+#include "kernels/view.h"
 
 namespace pf {
 namespace plain {
@@ -44,8 +45,8 @@ static inline Vector<float> not_above(Vector<float> x, Vector<float> high) {
 
 /* Fetches what finish_tile will read of operands that have rows. Always inlined: of a function that does no more than
  * fetch, the compiler drops the calls. */
-__attribute__((always_inline)) static inline void fetch_extras(int64_t rows, int64_t columns, const Finish& finish,
-                                                               int64_t row, int64_t column) {
+static PF_ALWAYS_INLINE void fetch_extras(int64_t rows, int64_t columns, const Finish& finish, int64_t row,
+                                          int64_t column) {
   constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(float));
   for (int32_t s = 0; s < finish.count; ++s) {
     const FinishStep& step = finish.steps[s];
