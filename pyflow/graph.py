@@ -124,6 +124,7 @@ class Node(Unique):
         name: str = "",
         origin: Origin | None = None,
         position: int = -1,
+        key: tuple[Any, ...] | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -135,7 +136,7 @@ class Node(Unique):
         self.name = name
         self.origin = origin
         self.position = position
-        self._key: tuple[Any, ...] | None = None
+        self._key = key
         self._late: tuple[str, ...] | None = None
         self.outputs = (Value(self, 0),) if len(types) == 1 else tuple([Value(self, i) for i in range(len(types))])
 

@@ -259,12 +259,11 @@ def _one_line(text: str) -> str:
 def dot(source: Graph | Region) -> str:
     """The graph as Graphviz text."""
     nodes = source.nodes if isinstance(source, Graph) else source.nodes()
-    names = {node: node.name for node in nodes if isinstance(source, Graph)}
     number = {node: index for index, node in enumerate(nodes)}
     lines = ["digraph pyflow {", "  node [shape=box, fontname=monospace];"]
     for node in nodes:
         types = "\n".join(map(str, node.types))
-        label = "\n".join(filter(None, (names.get(node, ""), node.op.name, types)))
+        label = "\n".join(filter(None, (node.name, node.op.name, types)))
         lines.append(f"  n{number[node]} [label={quoted(label)}];")
         lines += [
             f"  n{number[value.node]} -> n{number[node]} [label={quoted(str(value.type))}];" for value in node.inputs

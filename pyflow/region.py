@@ -70,7 +70,7 @@ class Table:
         if node is None:
             self.has_flow |= op.flow is not None
             position = len(self._nodes)
-            node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position)
+            node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position, key=attrs_key)
         if op.defines is not None:
             self.definers.update(dict.fromkeys(node.defines, node))
         self.unite(node, self.current)
@@ -176,7 +176,7 @@ class Lasting:
         known = self._known
         if value.node in known:
             return known[value.node]
-        for node in topological([value.node], known) if value.node.inputs else (value.node,):
+        for node in topological([value.node], known):
             if node.op.name == "input":
                 label = node.attrs["label"]
                 known[node] = label.startswith("variable:") and label not in self._written
