@@ -42,8 +42,28 @@ def key(target: BackendTarget, stop_after: str | None, content: Iterable[str]) -
 
 @cache
 def build() -> str:
-    """This pyflow: the names, sizes and times of the files that it consists of."""
-    rows: list[str] = []
+    """This pyflow: the digests of its files that were written down when it was installed, or where it runs from its
+    sources the names, sizes and times of the files."""
+    record = _record()
+    if record is None:
+        record = "\n".join(sorted(_files())).encode()
+    return hashlib.sha256(record).hexdigest()
+
+
+def _record() -> bytes | None:
+    """The list of files and their digests of an installed package (PEP 376); None if there is none beside it."""
+    folder, name = os.path.split(PACKAGE)
+    found = [each for each in os.listdir(folder) if each.startswith(f"{name}-") and each.endswith(".dist-info")]
+    if len(found) != 1:
+        return None
+    try:
+        with open(os.path.join(folder, found[0], "RECORD"), "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _files() -> Iterable[str]:
     pending = [PACKAGE]
     while pending:
         with os.scandir(pending.pop()) as entries:
@@ -53,8 +73,7 @@ def build() -> str:
                         pending.append(entry.path)
                 elif entry.name.endswith((".py", ".so")):
                     about = entry.stat()
-                    rows.append(f"{entry.path[len(PACKAGE) :]} {about.st_size} {about.st_mtime_ns}")
-    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+                    yield f"{entry.path[len(PACKAGE) :]} {about.st_size} {about.st_mtime_ns}"
 
 
 def content_of(region: Region) -> list[str] | None:

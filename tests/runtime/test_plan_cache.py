@@ -19,7 +19,7 @@ from pyflow.errors import FailedPreconditionError
 onnx = pytest.importorskip("onnx")
 
 import pyflow.onnx  # noqa: E402
-from pyflow.runtime import backends  # noqa: E402
+from pyflow.runtime import backends, plan_key  # noqa: E402
 from pyflow.runtime.plan_folder import PlanFolder  # noqa: E402
 
 RNG = np.random.default_rng(7)
@@ -129,6 +129,29 @@ def test_another_isa_is_no_hit(tmp_path: Path) -> None:
     assert hits("portable") == 0
     assert hits("portable") == 1
     assert hits("") == (0 if pf.runtime.plan_key._core.selected_isa() != "portable" else 1)
+
+
+def test_what_tells_one_build_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "pyflow"
+    (package / "passes").mkdir(parents=True)
+    source = package / "passes" / "fuse.py"
+    source.write_text("a = 1")
+    monkeypatch.setattr(plan_key, "PACKAGE", str(package))
+    build = plan_key.build.__wrapped__
+    seen = [build()]
+    source.write_text("a = 12")
+    seen.append(build())
+    (tmp_path / "pyflow_plugin-1.0.dist-info").mkdir()
+    assert build() == seen[-1]
+    installed = tmp_path / "pyflow-0.1.0.dist-info"
+    installed.mkdir()
+    assert build() == seen[-1]  # no list of files in it
+    for digest in ("AAAA", "BBBB"):
+        (installed / "RECORD").write_text(f"pyflow/passes/fuse.py,sha256={digest},6\n")
+        seen.append(build())
+    assert len(set(seen)) == 4
+    (tmp_path / "pyflow-0.2.0.dist-info").mkdir()
+    assert build() == seen[1]  # of which of the two it is, nobody knows
 
 
 def test_variables_keep_their_meaning(tmp_path: Path) -> None:
