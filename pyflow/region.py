@@ -192,6 +192,23 @@ class Lasting:
         return known[value.node]
 
 
+class Alone:
+    """``node in Alone(region)``: it gives one value, which one other node alone reads. What a rewrite of the region
+    made anew of a node, because its operands changed, may be asked for too."""
+
+    def __init__(self, region: Region) -> None:
+        roots = set(region.roots())
+        self._was = region.table.was
+        self._nodes = {
+            value.node
+            for value, readers in region.users().items()
+            if len(readers) == len(value.node.outputs) == 1 and value not in roots
+        }
+
+    def __contains__(self, node: Node) -> bool:
+        return self._was.get(node, node) in self._nodes
+
+
 def needed_by(node: Node, definers: Mapping[str, Node]) -> Iterator[Node]:
     """The nodes that must run before ``node``: those of its operands, and what defines its late symbols."""
     for value in node.inputs:

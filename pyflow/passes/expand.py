@@ -14,7 +14,7 @@ from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
 from pyflow.ops.internal.packed import PANEL
 from pyflow.ops.layers.windows import windows
-from pyflow.region import Region
+from pyflow.region import Alone, Region
 from pyflow.rewrite import Rule, also_from, rewrite, shown
 from pyflow.target import Target
 
@@ -53,12 +53,7 @@ class _Expand:
     def __init__(self, region: Region, target: Target) -> None:
         self.table = region.table
         self.target = target
-        users, roots = region.users(), set(region.roots())
-        self.alone = {value.node for value, readers in users.items() if len(readers) == 1 and value not in roots}
-
-    def _is_alone(self, node: Node) -> bool:
-        """Does one node alone read what ``node`` gives?"""
-        return self.table.was.get(node, node) in self.alone
+        self.alone = Alone(region)
 
     def depthwise(self, node: Node) -> Value | None:
         wide, channels = node.inputs[0], node.attrs["channels"]
@@ -84,7 +79,7 @@ class _Expand:
         if bias.dims[-1:] != (channels,) or dims.product(bias.dims) != channels:
             return None
         inside += [added, expansion]
-        if product.dtype is not node.types[0].dtype or not all(map(self._is_alone, inside)):
+        if product.dtype is not node.types[0].dtype or not all(each in self.alone for each in inside):
             return None
         also_from(inside)
         low, high = bounds or (-math.inf, math.inf)
@@ -92,7 +87,8 @@ class _Expand:
         definition = OPS["expand_depthwise"]
         if any(value.dtype not in definition.kinds["T"] for value in operands):
             return None
-        made = self.table.make(definition, operands, {"low": low, "high": high, **node.attrs})
+        attrs = {name: value for name, value in node.attrs.items() if name in definition.attrs}
+        made = self.table.make(definition, operands, {"low": low, "high": high, **attrs})
         return made.outputs[0] if self.target.place(made) == self.target.device else None
 
 

@@ -15,7 +15,7 @@ from pyflow.opdef import OPS, call
 from pyflow.ops.internal.packed import PANEL
 from pyflow.ops.internal.winograd_tiles import Tiles, growth_of
 from pyflow.ops.layers.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
-from pyflow.region import Lasting, Region, Table
+from pyflow.region import Alone, Lasting, Region, Table
 from pyflow.rewrite import Rule, rewrite, shown
 from pyflow.target import Target
 
@@ -59,12 +59,7 @@ class _Layout:
         self.table: Table = region.table
         self.target = target
         self.lasting = Lasting(region)
-        users, roots = region.users(), set(region.roots())
-        self.only_users = {
-            readers[0]
-            for value, readers in users.items()
-            if value.node.op.name == "attend" and len(readers) == 1 and value not in roots
-        }
+        self.alone = Alone(region)
         self.tiles = Tiles(region, self.lasting, target.weight_growth)
 
     def channels_last(self, node: Node) -> Value | None:
@@ -126,7 +121,7 @@ class _Layout:
 
     def attend_in_order(self, node: Node) -> Value | None:
         before = node.inputs[0].node
-        if before.op.name != "attend" or self.table.was.get(node, node) not in self.only_users:
+        if before.op.name != "attend" or before not in self.alone:
             return None
         axes, order = node.attrs["axes"], before.attrs["order"]
         order = tuple(order[axis] for axis in axes) if order else axes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyflow.graph import Node, Value
 from pyflow.opdef import call
-from pyflow.region import Lasting, Region
+from pyflow.region import Alone, Lasting, Region
 from pyflow.rewrite import Rule, again, also_from, rewrite
 from pyflow.target import Target
 
@@ -74,13 +74,12 @@ class _Merge:
         self.table = region.table
         self.sites: set[Node] = set()
         lasting = Lasting(region)
-        users, roots = region.users(), set(region.roots())
+        alone = Alone(region)
         for node, found in candidates.items():
             given = [value for each in found.values() for value in (each.weights, each.bias) if value is not None]
-            inner = [value for each in found.values() for entry in each.nodes for value in entry.outputs]
-            alone = all(value not in roots and len(users[value]) == 1 for value in inner)
+            inner = [entry for each in found.values() for entry in each.nodes]
             lasts = all(value in lasting for value in given) and not any(each.x in lasting for each in found.values())
-            if alone and lasts:
+            if lasts and all(entry in alone for entry in inner):
                 self.sites.add(node)
 
     def projections(self, node: Node) -> Value | None:

@@ -23,6 +23,7 @@ from pyflow.passes.layout import layout
 from pyflow.passes.memory import memory
 from pyflow.passes.merge import merge
 from pyflow.passes.place import place
+from pyflow.passes.pool import pool
 from pyflow.passes.recognise import recognise
 from pyflow.passes.schedule import schedule
 from pyflow.passes.simplify import simplify
@@ -60,6 +61,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
     Pass("simplify_again", simplify, "expand and layout leave identities behind"),
     Pass("expand", expand, "1 x 1 and depthwise as one, before fuse: what follows the second joins the call"),
+    Pass("pool", pool, "maxima where a convolution makes them, before fuse: bias and activation join the call"),
     Pass("fuse", fuse, "groups to fused nodes, last of the graph passes: it sees what will run", required=True),
     Pass("schedule", schedule, "graph to plan: low peak memory among legal orders", required=True),
     Pass("memory", memory, "lifetimes to slots: in place where the last reader is the writer", required=True),

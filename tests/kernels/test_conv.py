@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from products import ISAS, bias_relu, bias_residual_to_float64, hollow, layouts, real, same_bits, untouched, whole
+from products import (
+    ISAS,
+    bias_relu,
+    bias_residual_to_float64,
+    hollow,
+    largest,
+    layouts,
+    real,
+    same_bits,
+    untouched,
+    whole,
+)
 
 from pyflow import _core
 from pyflow.ops.internal.packed import PANEL
@@ -209,6 +220,32 @@ def test_epilogues(isa):
             np.testing.assert_array_equal(y, sums + bias + residual, err_msg=str(case))
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_largest_of_windows(dtype, isa):
+    rng = np.random.default_rng(9)
+    for case in CASES + EMPTY:
+        if case.groups > 1 and case.groups == case.outputs:
+            continue
+        x, w, bias = real(rng, case.x, dtype), real(rng, case.w, dtype), real(rng, (case.outputs,), dtype)
+        special = x.reshape(-1)[::97]
+        special[:] = np.resize(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], dtype), special.shape)
+        panels, ints = pack(w, case.groups, isa), [*case.ints, *case.kernel]
+        expected = largest(call("conv2d_packed", [x, panels], case.y, ints, dtype=dtype, isa=isa))
+        residual, wide = real(rng, expected.shape, dtype), np.broadcast_to(bias, expected.shape)
+        for threads, (_, source) in zip((1, 2, 3, 2, 3), layouts(x), strict=True):
+            options = {"isa": isa, "threads": threads, "transposed": threads == 2}
+            y = call("conv2d_packed", [source, panels], expected.shape, [*ints, 2], dtype=dtype, **options)
+            np.testing.assert_array_equal(y, expected, err_msg=str(case))
+            inputs, programs = [source, panels, wide], [bias_relu(dtype)]
+            y = call("conv2d_packed", inputs, y.shape, [*ints, 2], dtype=dtype, programs=programs, **options)
+            np.testing.assert_array_equal(y, np.maximum(expected + bias, 0), err_msg=str(case))
+            if dtype == "float32":
+                inputs, programs = [*inputs, residual], [bias_residual_to_float64()]
+                y = call("conv2d_packed", inputs, y.shape, [*ints, 2], dtype="float64", programs=programs, **options)
+                np.testing.assert_array_equal(y, residual + (expected + bias), err_msg=str(case))
+
+
 def bits_of(value: float) -> int:
     return int(np.float32(value).view(np.uint32))
 
@@ -298,3 +335,9 @@ def test_refusals():
         call("conv2d", [x[0], w], (1, 3, 3, 4), [1, 1, 0, 0, 1, 1, 1])
     with pytest.raises(Exception, match="7 ints"):
         call("conv2d", [x, w], (1, 3, 3, 4), [1, 1])
+    for windows in (0, 1, 3, -2, 2**62):
+        with pytest.raises(Exception, match="windows of 2, not"):
+            call("conv2d_packed", [x, pack(w, 1)], (1, 1, 1, 4), [1, 1, 0, 0, 1, 1, 1, 2, 2, windows])
+    taps = np.zeros((2, 2, 1, 3), "float32")
+    with pytest.raises(Exception, match="depthwise"):
+        call("conv2d_packed", [x, pack(taps, 3)], (1, 1, 1, 3), [1, 1, 0, 0, 1, 1, 3, 2, 2, 2])

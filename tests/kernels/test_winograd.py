@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from products import ISAS, bias_relu, bias_residual_to_float64, hollow, layouts, real, same_bits, untouched, whole
+from products import (
+    ISAS,
+    bias_relu,
+    bias_residual_to_float64,
+    hollow,
+    largest,
+    layouts,
+    real,
+    same_bits,
+    untouched,
+    whole,
+)
 
 from pyflow import _core
 from pyflow.ops.internal.packed import PANEL
@@ -73,9 +84,10 @@ def bound(case: Case, tile: int, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return (case.x[3] + 20) * 2.0**-24 * size
 
 
-def call(inputs, case, tile, *, dtype="float32", programs=(), isa=None, threads=1, transposed=False):
-    out, around = hollow(case.y, dtype, transposed)
-    ints = [*case.pad[:2], tile]
+def call(inputs, case, tile, *, dtype="float32", programs=(), isa=None, threads=1, transposed=False, pool=1):
+    shape = (case.y[0], case.y[1] // pool, case.y[2] // pool, case.y[3])
+    out, around = hollow(shape, dtype, transposed)
+    ints = [*case.pad[:2], tile, *([] if pool == 1 else [pool])]
     _core.call_kernel("conv2d_winograd", inputs, [out], ints=ints, programs=list(programs), isa=isa, threads=threads)
     result = out.copy()
     assert untouched(out, around)
@@ -142,6 +154,28 @@ def test_epilogues_act_on_the_finished_sums(tile, isa):
             np.testing.assert_array_equal(y, residual + (sums + bias), err_msg=str(case))
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("tile", TILES)
+def test_the_largest_of_windows(tile, isa):
+    rng = np.random.default_rng(6)
+    for case in CASES + EMPTY:
+        x, w, bias = real(rng, case.x), real(rng, (3, 3, case.x[3], case.outputs)), real(rng, (case.outputs,))
+        special = x.reshape(-1)[::397]
+        special[:] = np.resize(np.array([np.nan, np.inf, -np.inf], "float32"), special.shape)
+        panels = pack(w, tile, isa)
+        expected = largest(call([x, panels], case, tile, isa=isa))
+        residual, wide = real(rng, expected.shape), np.broadcast_to(bias, expected.shape)
+        for threads, (_, source) in zip((1, 2, 3, 2, 3), layouts(x), strict=True):
+            options = {"isa": isa, "threads": threads, "transposed": threads == 2, "pool": 2}
+            y = call([source, panels], case, tile, **options)
+            np.testing.assert_array_equal(y, expected, err_msg=str(case))
+            y = call([source, panels, wide], case, tile, programs=[bias_relu("float32")], **options)
+            np.testing.assert_array_equal(y, np.maximum(expected + bias, 0), err_msg=str(case))
+            programs = [bias_residual_to_float64()]
+            y = call([source, panels, wide, residual], case, tile, dtype="float64", programs=programs, **options)
+            np.testing.assert_array_equal(y, residual + (expected + bias), err_msg=str(case))
+
+
 @pytest.mark.parametrize("tile", TILES)
 def test_a_nan_stays_within_the_tiles_that_see_it(tile):
     rng = np.random.default_rng(5)
@@ -160,6 +194,8 @@ def test_refusals():
     case = Case((1, 6, 6, 3), 4)
     with pytest.raises(Exception, match="tiles of 2 or 4"):
         call([x, pack(w, 2)], case, 3)
+    with pytest.raises(Exception, match="windows of 2, not 3"):
+        call([x, pack(w, 2)], case, 2, pool=3)
     with pytest.raises(Exception, match="3 by 3"):
         pack(np.zeros((2, 3, 3, 4), "float32"), 2)
     with pytest.raises(Exception, match="float32"):

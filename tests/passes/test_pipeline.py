@@ -55,7 +55,7 @@ def test_stop_after_by_knob(monkeypatch) -> None:
     monkeypatch.setenv("PYFLOW_STOP_AFTER", "fold")
     compiled = compile_region(model(), RefTarget())
     skipped = [record.name for record in compiled.records if record.skipped]
-    assert skipped == ["flow", "recognise", "attend", "merge", "layout", "simplify_again", "expand"]
+    assert skipped == ["flow", "recognise", "attend", "merge", "layout", "simplify_again", "expand", "pool"]
 
 
 def test_an_unknown_pass_is_refused() -> None:

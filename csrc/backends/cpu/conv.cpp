@@ -10,6 +10,8 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
+constexpr int32_t kPackedInts = 9;  // of conv2d_packed; behind them may stand the edge of windows of sums
+
 /* A convolution and its phases: weights are packed, the source is copied, windows are multiplied. */
 struct Forward {
   Convolution conv;
@@ -28,6 +30,7 @@ void conv_init(const pf_call* call, Forward* forward) {
   const pf_view& x = call->inputs[0];
   const pf_view& w = call->inputs[1];
   ConvAttrs attrs = conv_attrs(call->ints);
+  if (PACKED && call->step->nints > kPackedInts) attrs.pool = call->ints[kPackedInts];
   const int64_t kernel_h = PACKED ? call->ints[7] : w.dims[0];
   const int64_t kernel_w = PACKED ? call->ints[8] : w.dims[1];
   const int64_t channels = x.dims[3] / attrs.groups;
@@ -78,10 +81,15 @@ void copy_row(const Forward& forward, const pf_view& x, int64_t task, T* to) {
 
 template <bool PACKED>
 int32_t conv_supports(const pf_step* step, char* why, size_t why_size) {
-  const int32_t nints = PACKED ? 9 : 7;
-  if (step->ninputs < 2 || step->noutputs != 1 || step->nints != nints) {
+  const int32_t nints = PACKED ? kPackedInts : 7;
+  const bool pools = PACKED && step->nints == nints + 1;
+  if (step->ninputs < 2 || step->noutputs != 1 || (step->nints != nints && !pools)) {
     return refuse(why, why_size, "%s takes at least 2 inputs, 1 output and %d ints, got %d, %d and %d", step->kernel,
                   nints, step->ninputs, step->noutputs, step->nints);
+  }
+  if (pools && step->ints[kPackedInts] != 2) {
+    return refuse(why, why_size, "%s keeps the largest of windows of 2, not %lld", step->kernel,
+                  static_cast<long long>(step->ints[kPackedInts]));
   }
   const pf_operand& x = step->inputs[0];
   const pf_operand& w = step->inputs[1];
@@ -107,6 +115,9 @@ pf_code conv_partition(const pf_call* call, pf_partition* partition, pf_error* e
   Forward forward;
   conv_init<PACKED>(call, &forward);
   const Convolution& conv = forward.conv;
+  if (conv.pool > 1 && is_depthwise(conv)) {
+    return fail(error, PF_INVALID_ARGUMENT, "conv2d_packed keeps all sums of a depthwise convolution");
+  }
   const Epilogue* epilogue = conv.destination.epilogue;
   const bool depthwise = is_depthwise(conv);
   double cost = convolution_cost(conv) * (depthwise ? 2.0 : 1.0);

@@ -11,8 +11,9 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   const auto axis = backward ? backward_axis : forward_axis;
   conv->vertical = axis(kernel_h, attrs.stride_h, attrs.pad_top, attrs.dilation_h, source.dims[1]);
   conv->horizontal = axis(kernel_w, attrs.stride_w, attrs.pad_left, attrs.dilation_w, source.dims[2]);
-  conv->height = target.dims[1];
-  conv->width = target.dims[2];
+  conv->pool = attrs.pool;
+  conv->height = target.dims[1] * attrs.pool;
+  conv->width = target.dims[2] * attrs.pool;
   conv->pixels = target.dims[0] * conv->height * conv->width;
   conv->groups = groups;
   conv->channels = channels;
@@ -27,9 +28,9 @@ void convolution_init(Convolution* conv, const pf_call* call, const ConvAttrs& a
   const WindowAxis& v = conv->vertical;
   const WindowAxis& h = conv->horizontal;
   const Folding folding = fold_rows(source, source.dims, 2, 2);
-  conv->plain = adjacent && kernel_h == 1 && kernel_w == 1 && v.step == 1 && h.step == 1 && v.origin == 0 &&
-                h.origin == 0 && v.divisor == 1 && h.divisor == 1 && v.size == conv->height && h.size == conv->width &&
-                folding.axes == 2;
+  conv->plain = adjacent && attrs.pool == 1 && kernel_h == 1 && kernel_w == 1 && v.step == 1 && h.step == 1 &&
+                v.origin == 0 && h.origin == 0 && v.divisor == 1 && h.divisor == 1 && v.size == conv->height &&
+                h.size == conv->width && folding.axes == 2;
   conv->plain_stride = folding.stride;
   conv->merged = adjacent && groups == 1 && h.tap_step == 1 && h.divisor == 1 && source.strides[2] == channels;
   conv->direct = adjacent && v.inside(0) && v.inside(conv->height - 1) && h.inside(0) && h.inside(conv->width - 1);

@@ -45,9 +45,11 @@ static inline WindowAxis backward_axis(int64_t taps, int64_t stride, int64_t pad
   return {taps, 1, pad, -dilation, stride, size};
 }
 
-/* Attributes of the conv kernels, in the order of their ints. */
+/* Attributes of the conv kernels, in the order of their ints; and the edge of the windows of sums of which the largest
+ * is kept, 1 or 2. */
 struct ConvAttrs {
   int64_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups;
+  int64_t pool = 1;
 };
 
 static inline ConvAttrs conv_attrs(const int64_t* ints) {
@@ -61,8 +63,9 @@ constexpr int64_t kTaskPanels = 16;  // of weights
 
 struct Convolution {
   WindowAxis vertical, horizontal;
-  int64_t height, width;     // of the target
-  int64_t pixels;            // of the target, all images
+  int64_t pool;              // edge of the windows of sums of which the target has the largest, 1 or 2
+  int64_t height, width;     // of the sums
+  int64_t pixels;            // of the sums, all images, a window after the other
   int64_t groups, channels;  // channels of the source per group
   int64_t columns;           // channels of the target per group
   int64_t depth, panels;     // of one group's weights
@@ -76,7 +79,16 @@ struct Convolution {
   int64_t pixel_blocks, panel_groups;
   Destination destination;
 
-  int64_t block_pixels() const { return gemm::most_rows(pixels, gemm::kRows, pixel_blocks); }
+  int64_t window() const { return pool * pool; }
+  bool straight() const { return pool == 1 && destination.straight; }
+  int64_t block_begin(int64_t block) const {
+    return pool == 1 ? gemm::row_begin(pixels, pixel_blocks, block)
+                     : gemm::part_begin(pixels / window(), pixel_blocks, block) * window();
+  }
+  int64_t block_pixels() const {
+    return pool == 1 ? gemm::most_rows(pixels, gemm::kRows, pixel_blocks)
+                     : ceildiv(pixels / window(), pixel_blocks) * window();
+  }
   int64_t group_panels() const { return gemm::most_panels(panels, panel_groups); }
   int64_t tasks() const { return pixels == 0 || columns == 0 ? 0 : groups * pixel_blocks * panel_groups; }
 };
@@ -98,7 +110,7 @@ static inline ConvolutionScratch convolution_scratch(const Convolution& conv) {
   const int64_t taps = conv.vertical.taps * conv.horizontal.taps;
   const size_t left =
       conv.plain || conv.direct ? 0 : static_cast<size_t>(rows * minimum_of(conv.depth, gemm::kDepth)) * conv.element;
-  const int64_t sums = conv.destination.straight ? gemm::kPanel : conv.group_panels() * gemm::kPanel;
+  const int64_t sums = conv.straight() ? gemm::kPanel : conv.group_panels() * gemm::kPanel;
   ConvolutionScratch scratch;
   scratch.sums = lines(left);
   scratch.offsets = scratch.sums + lines(static_cast<size_t>(rows * sums) * conv.element);
@@ -106,16 +118,30 @@ static inline ConvolutionScratch convolution_scratch(const Convolution& conv) {
   return scratch;
 }
 
-/* A pixel of the target, walked in order. */
+/* A pixel of the sums, walked in order. */
 struct Pixel {
   int64_t image, row, column;
 
   Pixel(const Convolution& conv, int64_t index)
-      : image(index / (conv.height * conv.width)), row(index / conv.width % conv.height), column(index % conv.width) {}
+      : image(index / (conv.height * conv.width)), row(index / conv.width % conv.height), column(index % conv.width) {
+    if (conv.pool == 1) return;
+    const int64_t place = index % conv.window(), across = conv.width / conv.pool;
+    index /= conv.window();
+    row = index / across % (conv.height / conv.pool) * conv.pool + place / conv.pool;
+    column = index % across * conv.pool + place % conv.pool;
+  }
   void next(const Convolution& conv) {
-    if (++column < conv.width) return;
+    if (conv.pool == 2) {
+      if ((column ^= 1) & 1) return;
+      if ((row ^= 1) & 1) return;
+    }
+    next_window(conv);
+  }
+  /* From the first of a window. */
+  void next_window(const Convolution& conv) {
+    if ((column += conv.pool) < conv.width) return;
     column = 0;
-    if (++row < conv.height) return;
+    if ((row += conv.pool) < conv.height) return;
     row = 0;
     ++image;
   }
@@ -225,17 +251,17 @@ struct ConvolutionBlock {
     const int64_t rest = task / conv.pixel_blocks;
     const int64_t panel_group = rest % conv.panel_groups;
     const int64_t group = rest / conv.panel_groups;
-    pixel = gemm::row_begin(conv.pixels, conv.pixel_blocks, block);
-    rows = gemm::row_begin(conv.pixels, conv.pixel_blocks, block + 1) - pixel;
+    pixel = conv.block_begin(block);
+    rows = conv.block_begin(block + 1) - pixel;
     const int64_t panel = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group);
     panels = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
     column = group * conv.columns + panel * gemm::kPanel;
     columns = minimum_of(panels * gemm::kPanel, conv.columns - panel * gemm::kPanel);
     panel_stride = conv.depth * gemm::kPanel;
     const Destination& destination = conv.destination;
-    straight = destination.straight ? columns / kLanes<T> * kLanes<T> : 0;
+    straight = conv.straight() ? columns / kLanes<T> * kLanes<T> : 0;
     buffered = columns - straight;
-    sums_stride = destination.straight ? gemm::kPanel : panels * gemm::kPanel;
+    sums_stride = conv.straight() ? gemm::kPanel : panels * gemm::kPanel;
     source = from + group * conv.channels * conv.source_strides[3];
     weights = packed + (group * conv.panels + panel) * panel_stride;
     sums = reinterpret_cast<T*>(scratch + parts.sums);
@@ -274,14 +300,20 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
   const int64_t across = conv.merged ? 1 : conv.horizontal.taps;
   const int64_t count = conv.vertical.taps * across;
   const int64_t length = conv.depth / count;
-  const int64_t step = conv.horizontal.step * strides[2];
+  const int64_t step = conv.horizontal.step * strides[2], down = conv.vertical.step * strides[1];
   Pixel at(conv, block.pixel);
-  for (int64_t r = 0, count; r < block.rows; r += count, at.next(conv)) {
+  for (int64_t r = 0, count; r < block.rows; r += count * conv.window(), at.next_window(conv)) {
     const T* from = block.source + at.image * strides[0] + conv.vertical.at(at.row, 0) * strides[1] +
                     conv.horizontal.at(at.column, 0) * strides[2];
-    count = minimum_of(conv.width - at.column, block.rows - r);
-    for (int64_t i = 0; i < count; ++i) rows[r + i] = from + i * step;
-    at.column += count - 1;
+    count = minimum_of((conv.width - at.column) / conv.pool, (block.rows - r) / conv.window());
+    for (int64_t i = 0; i < count; ++i) {
+      if (conv.pool == 1) {
+        rows[r + i] = from + i * step;
+        continue;
+      }
+      for (int64_t j = 0; j < 4; ++j) rows[r + 4 * i + j] = from + (2 * i + j % 2) * step + j / 2 * down;
+    }
+    at.column += (count - 1) * conv.pool;
   }
   const int64_t pieces = ceildiv(length, gemm::kDepth);                          // of a run
   const int64_t together = maximum_of(1, gemm::kDepth / maximum_of(1, length));  // runs
@@ -321,6 +353,46 @@ static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>
   }
 }
 
+/* Of ROWS windows of sums in a vector of columns the largest, NaN if there is one, finished as rows from `row` on. */
+template <int ROWS, typename T>
+static inline void largest_of(const T* from, int64_t stride, const Finish* finish, int64_t row, int64_t column, T* to,
+                              int64_t to_stride) {
+  Vector<T> kept[ROWS][1];
+#pragma GCC unroll 4
+  for (int i = 0; i < ROWS; ++i, from += 4 * stride) {
+    kept[i][0] = load(from);
+#pragma GCC unroll 4
+    for (int j = 1; j < 4; ++j) kept[i][0] = greater_or_nan(kept[i][0], load(from + j * stride));
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (finish != nullptr) finish_tile(*finish, row, column, kept);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < ROWS; ++i, to += to_stride) store(to, kept[i][0]);
+}
+
+/* The largest of all windows of a block to the destination. */
+template <typename T>
+static void write_largest(const Convolution& conv, const ConvolutionBlock<T>& block, char* scratch, uint32_t* faults) {
+  constexpr int64_t lanes = kLanes<T>;
+  const Destination& destination = conv.destination;
+  const int64_t stride = block.sums_stride, windows = block.rows / 4, first = block.pixel / 4;
+  const bool straight = destination.straight && block.columns % lanes == 0;
+  const Finish* finish = straight ? destination.finish : nullptr;
+  const int64_t to_stride = straight ? destination.row_stride() : stride;
+  T* const to = straight ? block.out + first * to_stride + block.column : block.sums;
+  for (int64_t w = 0, count; w < windows; w += count) {
+    count = windows - w >= 4 ? 4 : 1;
+    const auto make = count == 4 ? largest_of<4, T> : largest_of<1, T>;
+    for (int64_t c = 0; c < block.columns; c += lanes) {
+      make(block.sums + 4 * w * stride + c, stride, finish, first + w, block.column + c, to + w * to_stride + c,
+           to_stride);
+    }
+  }
+  if (straight) return;
+  destination_write_flat(destination, block.sums, stride, first, windows, block.column, block.columns, scratch, faults);
+}
+
 /* One task. `source` is the data of the source view, of which GATHERED windows may lie partly outside. */
 template <bool GATHERED, typename T>
 static void convolve_block(const Convolution& conv, const ConvolutionScratch& parts, const T* source, const T* weights,
@@ -331,6 +403,9 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
     multiply_direct(conv, block, offsets);
   } else {
     multiply_gathered<GATHERED>(conv, block, reinterpret_cast<T*>(scratch));
+  }
+  if constexpr (!GATHERED) {
+    if (conv.pool > 1) return write_largest(conv, block, scratch + parts.epilogue, faults);
   }
   if (block.buffered == 0) return;
   destination_write_flat(conv.destination, block.sums, block.sums_stride, block.pixel, block.rows,

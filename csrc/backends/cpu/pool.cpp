@@ -98,7 +98,7 @@ struct MaxOf {
   /* Of numbers, or of vectors of them. */
   template <typename V>
   static V combine(V best, V value) {
-    return value != value ? value : greater(value, best);
+    return greater_or_nan(best, value);
   }
 };
 

@@ -14,6 +14,7 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
+constexpr int32_t kInts = 3;                 // of conv2d_winograd; behind them may stand the edge of windows of results
 constexpr int64_t kPair = 2 * gemm::kPanel;  // columns of results at a time
 constexpr int64_t kLine = 16;         // floats that set neighbouring points apart, else they would share cache sets
 constexpr int64_t kSharedTiles = 64;  // up to here all tasks share the transformed source
@@ -22,7 +23,8 @@ constexpr int64_t kMostTiles = 32;    // tiles of a task up to that
 
 struct Winograd {
   int64_t tile, points;
-  int64_t images, height, width;  // of the target
+  int64_t pool;                   // edge of the windows of results of which the target has the largest, 1 or 2
+  int64_t images, height, width;  // of the results
   int64_t down, across, tiles;    // tiles of a column, of a row, of all images
   int64_t source_height, source_width, pad_top, pad_left;
   int64_t source_strides[4];
@@ -47,9 +49,10 @@ void winograd_init(const pf_call* call, Winograd* plan) {
   constexpr int64_t lanes = kLanes<float>;
   plan->tile = call->ints[2];
   plan->points = plan->edge() * plan->edge();
+  plan->pool = call->step->nints > kInts ? call->ints[kInts] : 1;
   plan->images = y.dims[0];
-  plan->height = y.dims[1];
-  plan->width = y.dims[2];
+  plan->height = y.dims[1] * plan->pool;
+  plan->width = y.dims[2] * plan->pool;
   plan->down = ceildiv(plan->height, plan->tile);
   plan->across = ceildiv(plan->width, plan->tile);
   plan->tiles = plan->images * plan->down * plan->across;
@@ -167,41 +170,57 @@ void multiply_points(const Winograd& plan, int64_t tiles, int64_t panel, int64_t
   }
 }
 
+/* The largest of each window of POOL x POOL results of a tile. */
+template <int TILE, int POOL>
+inline void keep_largest(const Vector<float> (&made)[TILE][TILE], Vector<float> (*kept)[TILE / POOL]) {
+#pragma GCC unroll 4
+  for (int y = 0; y < TILE; ++y) {
+#pragma GCC unroll 4
+    for (int x = 0; x < TILE; ++x) {
+      Vector<float>& to = kept[y / POOL][x / POOL];
+      to = y % POOL + x % POOL == 0 ? made[y][x] : greater_or_nan(to, made[y][x]);
+    }
+  }
+}
+
 /* One tile of results for up to kPair columns from `column` on. */
-template <int TILE>
+template <int TILE, int POOL>
 void transform_result(const Winograd& plan, const Place& at, const float* products, int64_t column, int64_t columns,
                       float* results, char* scratch, uint32_t* faults) {
   constexpr int64_t lanes = kLanes<float>;
   const Destination& destination = plan.destination;
-  const int64_t rows = minimum_of(TILE, plan.height - at.row);
-  const int64_t width = minimum_of(TILE, plan.width - at.column);
-  const int64_t pixel = (at.image * plan.height + at.row) * plan.width + at.column;
+  constexpr int EDGE = TILE / POOL;
+  const int64_t rows = minimum_of(TILE, plan.height - at.row) / POOL;
+  const int64_t width = minimum_of(TILE, plan.width - at.column) / POOL;
+  const int64_t across = plan.width / POOL;  // of the target
+  const int64_t pixel = (at.image * (plan.height / POOL) + at.row / POOL) * across + at.column / POOL;
   const int64_t product_stride = plan.product_stride;
   const bool straight = destination.straight && columns % lanes == 0;
   const Finish none = {0, {}};
   const Finish& finish = destination.finish != nullptr ? *destination.finish : none;
   for (int64_t c = 0; c < columns; c += lanes) {
-    Vector<float> made[TILE][TILE];
+    Vector<float> made[TILE][TILE], kept[EDGE][EDGE];
     winograd_result<TILE>([&](int i) { return load(products + i * product_stride + c); }, made);
+    keep_largest<TILE, POOL>(made, kept);
     if (!straight) {
-      for (int y = 0; y < TILE; ++y) {
-        for (int x = 0; x < TILE; ++x) store(results + (y * TILE + x) * kPair + c, made[y][x]);
+      for (int y = 0; y < EDGE; ++y) {
+        for (int x = 0; x < EDGE; ++x) store(results + (y * EDGE + x) * kPair + c, kept[y][x]);
       }
       continue;
     }
     const int64_t stride = destination.row_stride();
     float* to = static_cast<float*>(destination.output.data) + pixel * stride + column + c;
-    for (int64_t y = 0; y < rows; ++y, to += plan.width * stride) {
-      const int64_t first = pixel + y * plan.width;
-      if (width == TILE) {
-        Vector<float> line[TILE][1];
-        for (int x = 0; x < TILE; ++x) line[x][0] = made[y][x];
-        finish_tile<TILE, 1>(finish, first, column + c, line);
-        for (int x = 0; x < TILE; ++x) store(to + x * stride, line[x][0]);
+    for (int64_t y = 0; y < rows; ++y, to += across * stride) {
+      const int64_t first = pixel + y * across;
+      if (width == EDGE) {
+        Vector<float> line[EDGE][1];
+        for (int x = 0; x < EDGE; ++x) line[x][0] = kept[y][x];
+        finish_tile<EDGE, 1>(finish, first, column + c, line);
+        for (int x = 0; x < EDGE; ++x) store(to + x * stride, line[x][0]);
         continue;
       }
       for (int64_t x = 0; x < width; ++x) {
-        Vector<float> one[1][1] = {{made[y][x]}};
+        Vector<float> one[1][1] = {{kept[y][x]}};
         finish_tile<1, 1>(finish, first + x, column + c, one);
         store(to + x * stride, one[0][0]);
       }
@@ -209,8 +228,8 @@ void transform_result(const Winograd& plan, const Place& at, const float* produc
   }
   if (straight) return;
   for (int64_t y = 0; y < rows; ++y) {
-    destination_write_flat(destination, results + y * TILE * kPair, kPair, pixel + y * plan.width, width, column,
-                           columns, scratch, faults);
+    destination_write_flat(destination, results + y * EDGE * kPair, kPair, pixel + y * across, width, column, columns,
+                           scratch, faults);
   }
 }
 
@@ -223,13 +242,14 @@ void run_panels(const Winograd& plan, const WinogradScratch& parts, int64_t bloc
   float* results = reinterpret_cast<float*>(scratch + parts.results);
   const int64_t first = plan.block_begin(block);
   const int64_t tiles = plan.block_begin(block + 1) - first;
+  const auto transform = plan.pool == 2 ? transform_result<TILE, 2> : transform_result<TILE, 1>;
   for (int64_t pair = begin; pair < end; ++pair) {
     const int64_t column = pair * kPair;
     const int64_t columns = minimum_of(kPair, plan.columns - column);
     multiply_points(plan, tiles, 2 * pair, ceildiv(columns, lanes) * lanes, source, weights, products);
     for (int64_t t = 0; t < tiles; ++t) {
-      transform_result<TILE>(plan, Place(plan, first + t), products + t * kPair, column, columns, results,
-                             scratch + parts.epilogue, faults);
+      transform(plan, Place(plan, first + t), products + t * kPair, column, columns, results, scratch + parts.epilogue,
+                faults);
     }
   }
 }
@@ -267,9 +287,14 @@ uint32_t run_tasks(const Winograd& plan, const pf_call* call, const pf_task* tas
 }
 
 int32_t winograd_supports(const pf_step* step, char* why, size_t why_size) {
-  if (step->ninputs < 2 || step->noutputs != 1 || step->nints != 3) {
-    return refuse(why, why_size, "%s takes at least 2 inputs, 1 output and 3 ints, got %d, %d and %d", step->kernel,
-                  step->ninputs, step->noutputs, step->nints);
+  const bool pools = step->nints == kInts + 1;
+  if (step->ninputs < 2 || step->noutputs != 1 || (step->nints != kInts && !pools)) {
+    return refuse(why, why_size, "%s takes at least 2 inputs, 1 output and %d ints, got %d, %d and %d", step->kernel,
+                  kInts, step->ninputs, step->noutputs, step->nints);
+  }
+  if (pools && step->ints[kInts] != 2) {
+    return refuse(why, why_size, "%s keeps the largest of windows of 2, not %lld", step->kernel,
+                  static_cast<long long>(step->ints[kInts]));
   }
   const pf_operand& x = step->inputs[0];
   const pf_operand& w = step->inputs[1];

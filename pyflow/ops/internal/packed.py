@@ -117,12 +117,28 @@ conv2d_pack = define(
 )
 
 
+def pooled(size: tuple[Size, ...], pool: int) -> tuple[Size, ...]:
+    """How many whole windows of ``pool`` by ``pool`` there are."""
+    if pool not in (1, 2):
+        raise InvalidArgumentError(f"expected windows of 1 or 2 to keep the largest of, got {pool}")
+    return size if pool == 1 else tuple(dims.floordiv(each, pool) for each in size)
+
+
+def largest(y: np.ndarray, pool: int) -> np.ndarray:
+    """The largest of each whole window of [N, H, W, C]."""
+    batch, height, width, channels = y.shape
+    height, width = height // pool, width // pool
+    whole = y[:, : height * pool, : width * pool]
+    return whole.reshape(batch, height, pool, width, pool, channels).max((2, 4))
+
+
 def _conv2d_packed_infer(
     x: Value,
     panels: Value,
     *,
     kernel: tuple[int, ...],
     channels: Size,
+    pool: int,
     stride: tuple[int, ...],
     padding: Padding,
     dilation: tuple[int, ...],
@@ -131,29 +147,42 @@ def _conv2d_packed_infer(
 ) -> TensorType:
     check_rank(panels, 4, "panels")
     out, _ = windows(spatial(x, data_format), kernel, stride, padding, dilation)
-    return TensorType(x.dtype, arranged(x.dims[0], out, channels, data_format))
+    return TensorType(x.dtype, arranged(x.dims[0], pooled(out, pool), channels, data_format))
 
 
 def _conv2d_packed_ref(
-    x: np.ndarray, panels: np.ndarray, *, kernel: tuple[int, ...], channels: int, data_format: str, **geometry: Any
+    x: np.ndarray,
+    panels: np.ndarray,
+    *,
+    kernel: tuple[int, ...],
+    channels: int,
+    pool: int,
+    data_format: str,
+    **geometry: Any,
 ) -> np.ndarray:
     weights = from_panels(panels, channels // panels.shape[0]).transpose(1, 0, 2).reshape(*kernel, -1, channels)
-    return convolve(x.transpose(TO_LAST[data_format]), weights, **geometry).transpose(FROM_LAST[data_format])
+    y = convolve(x.transpose(TO_LAST[data_format]), weights, **geometry)
+    return largest(y, pool).transpose(FROM_LAST[data_format])
+
+
+def pool_ints(node: Node) -> tuple[int, ...]:
+    """What kernels take behind their own ints."""
+    return () if node.attrs["pool"] == 1 else (node.attrs["pool"],)
 
 
 def _conv2d_packed_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
     data_format, kernel = node.attrs["data_format"], node.attrs["kernel"]
     x = last(inputs[0], data_format)
     more = tuple(last(view, data_format) for view in inputs[2:])
-    ints = (*geometry_ints(x.dims[1:3], kernel, node.attrs), *kernel)
+    ints = (*geometry_ints(x.dims[1:3], kernel, node.attrs), *kernel, *pool_ints(node))
     return Lowering("conv2d_packed", (x, inputs[1], *more), (last(outputs[0], data_format),), ints)
 
 
 conv2d_packed = define(
     "conv2d_packed",
     "x:T, panels:T",
-    attrs={"kernel": PAIR, "channels": SIZE, **GEOMETRY},
-    defaults=DEFAULTS,
+    attrs={"kernel": PAIR, "channels": SIZE, **GEOMETRY, "pool": INT},
+    defaults={**DEFAULTS, "pool": 1},
     kinds={"T": FLOATS},
     epilogue=True,
     infer=_conv2d_packed_infer,
@@ -162,5 +191,6 @@ conv2d_packed = define(
     doc="""conv2d with packed weights of height and width ``kernel`` and ``channels`` output channels.
 
     Those of a depthwise convolution, with one channel in and out of each group, are packed as those of one group.
+    With a ``pool`` of 2 the result is the largest of each whole window of 2 by 2, which no depthwise one takes.
     """,
 )

@@ -14,7 +14,7 @@ from pyflow.dims import Size
 from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
 from pyflow.opdef import INT, SIZE, Lowering, TensorType, define
-from pyflow.ops.internal.packed import PANEL, from_panels, to_panels
+from pyflow.ops.internal.packed import PANEL, from_panels, largest, pool_ints, pooled, to_panels
 from pyflow.ops.layers.conv import weight_sizes
 from pyflow.ops.layers.windows import (
     DATA_FORMAT,
@@ -90,16 +90,16 @@ winograd_pack = define(
 
 
 def _winograd_infer(
-    x: Value, panels: Value, *, tile: int, channels: Size, padding: Padding, data_format: str
+    x: Value, panels: Value, *, tile: int, channels: Size, padding: Padding, data_format: str, pool: int
 ) -> TensorType:
     check_tile(tile)
     check_rank(panels, 4, "panels")
     out, _ = windows(spatial(x, data_format), KERNEL, ONES, padding, ONES)
-    return TensorType(x.dtype, arranged(x.dims[0], out, channels, data_format))
+    return TensorType(x.dtype, arranged(x.dims[0], pooled(out, pool), channels, data_format))
 
 
 def _winograd_ref(
-    x: np.ndarray, panels: np.ndarray, *, tile: int, channels: int, padding: Padding, data_format: str
+    x: np.ndarray, panels: np.ndarray, *, tile: int, channels: int, padding: Padding, data_format: str, pool: int
 ) -> np.ndarray:
     x = x.transpose(TO_LAST[data_format])
     results, _, source = (matrix.astype(x.dtype) for matrix in transforms(tile))
@@ -114,7 +114,7 @@ def _winograd_ref(
     products = np.einsum("ijnabc,ijco->ijnabo", made, weights, optimize=True)
     y = np.einsum("yi,xj,ijnabo->naybxo", results, results, products, optimize=True)
     y = y.reshape(x.shape[0], down * tile, across * tile, channels)[:, :height, :width]
-    return np.ascontiguousarray(y).transpose(FROM_LAST[data_format])
+    return np.ascontiguousarray(largest(y, pool)).transpose(FROM_LAST[data_format])
 
 
 def _winograd_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
@@ -122,18 +122,22 @@ def _winograd_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, .
     x = last(inputs[0], data_format)
     more = tuple(last(view, data_format) for view in inputs[2:])
     _, before = windows(x.dims[1:3], KERNEL, ONES, node.attrs["padding"], ONES)
-    ints = (*before, node.attrs["tile"])
+    ints = (*before, node.attrs["tile"], *pool_ints(node))
     return Lowering("conv2d_winograd", (x, inputs[1], *more), (last(outputs[0], data_format),), ints)
 
 
 conv2d_winograd = define(
     "conv2d_winograd",
     "x:T, panels:T",
-    attrs={"tile": INT, "channels": SIZE, "padding": PADDING, "data_format": DATA_FORMAT},
+    attrs={"tile": INT, "channels": SIZE, "padding": PADDING, "data_format": DATA_FORMAT, "pool": INT},
+    defaults={"pool": 1},
     kinds={"T": frozenset({dtypes.float32})},
     epilogue=True,
     infer=_winograd_infer,
     ref=_winograd_ref,
     lower=_winograd_lower,
-    doc="conv2d of stride 1 by a 3 x 3 kernel with ``channels`` output channels and weights from ``winograd_pack``.",
+    doc="""conv2d of stride 1 by a 3 x 3 kernel with ``channels`` output channels and weights from ``winograd_pack``.
+
+    With a ``pool`` of 2 the result is the largest of each whole window of 2 by 2.
+    """,
 )

@@ -138,6 +138,19 @@ def _packed_conv(x: Any, w: Any) -> Any:
     return conv2d_packed(x, panels, (3, 3), 6, padding=1, groups=2)
 
 
+def _pooled_conv(x: Any, w: Any) -> Any:
+    return conv2d_packed(x, conv2d_pack(w, 1, "NCHW"), (3, 3), 6, padding=1, pool=2)
+
+
+def _largest(y: np.ndarray) -> np.ndarray:
+    """The largest of each whole window of 2 by 2 in [N, C, H, W]."""
+    height, width = y.shape[2] // 2 * 2, y.shape[3] // 2 * 2
+    y = y[:, :, :height, :width]
+    return np.maximum(
+        np.maximum(y[:, :, ::2, ::2], y[:, :, ::2, 1::2]), np.maximum(y[:, :, 1::2, ::2], y[:, :, 1::2, 1::2])
+    )
+
+
 def _expanded(x: Any, w: Any, bias: Any, taps: Any) -> Any:
     panels, packed = conv2d_pack(w[None, None], 1, "NHWC"), conv2d_pack(taps.reshape((3, 3, 1, 16)), 1, "NHWC")
     attrs = {"stride": (2, 1), "padding": 1, "groups": 16, "data_format": "NHWC"}
@@ -191,6 +204,15 @@ CASES = [
         atol=1e-5,
     ),
     Case(
+        _pooled_conv,
+        (normal(2, 4, 5, 8), normal(6, 4, 3, 3)),
+        label="conv2d_packed, the largest of windows",
+        symbolic=False,
+        expected=lambda x, w, **_: _largest(_convolution(x, w, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)),
+        rtol=1e-4,
+        atol=1e-5,
+    ),
+    Case(
         _expanded,
         (normal(2, 5, 6, 3), normal(3, 16), normal(16), normal(9, 16)),
         label="expand_depthwise",
@@ -205,6 +227,15 @@ CASES = [
         ).transpose(0, 2, 3, 1),
         rtol=1e-4,
         atol=1e-5,
+    ),
+    Case(
+        lambda x, w: conv2d_winograd(x, winograd_pack(w, 4, "NCHW"), 4, 7, 1, "NCHW", 2),
+        (normal(2, 4, 5, 9), normal(7, 4, 3, 3)),
+        label="conv2d_winograd, the largest of windows",
+        symbolic=False,
+        expected=lambda x, w, **_: _largest(_convolution(x, w, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)),
+        rtol=1e-3,
+        atol=1e-3,
     ),
     *(
         Case(
