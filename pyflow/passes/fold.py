@@ -13,7 +13,7 @@ from pyflow.errors import InternalError, PyflowError
 from pyflow.graph import Node, Value
 from pyflow.opdef import OpDef
 from pyflow.ops.common import constant_held
-from pyflow.region import Region
+from pyflow.region import Lasting, Region
 from pyflow.rewrite import Rule, constant_of, rewrite
 from pyflow.target import Target
 
@@ -78,23 +78,23 @@ def _bytes_of(constants: Iterable[Node]) -> int:
 
 
 def _left_to_packing(region: Region) -> set[Node]:
-    """Windows on large constants that only what packs its weights reads: packing reads them as they lie."""
-    large = [
+    """Windows on constants that only what packs its weights reads: packing reads them as they lie."""
+    windows = [
         node
         for node in region.nodes()
-        if node.op.view is not None
-        and len(node.inputs) == 1
-        and (held := constant_held(node.inputs[0])) is not None
-        and held.nbytes > BUDGET
+        if node.op.view is not None and len(node.inputs) == 1 and constant_held(node.inputs[0]) is not None
     ]
-    if not large:
+    if not windows:
         return set()
-    users, roots = region.users(), set(region.roots())
+    users, roots, lasting = region.users(), set(region.roots()), Lasting(region)
     return {
         node
-        for node in large
+        for node in windows
         if node.outputs[0] not in roots
-        and all(user.op.name in PACKS and user.inputs[1] is node.outputs[0] for user in users[node.outputs[0]])
+        and all(
+            user.op.name in PACKS and user.inputs[1] is node.outputs[0] and user.inputs[0] not in lasting
+            for user in users[node.outputs[0]]
+        )
     }
 
 

@@ -7,7 +7,6 @@ everything that reads the old value and everything that may fail.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -106,7 +105,11 @@ class _Scheduler:
         low = self.lowered
         read = {buffer for draft in low.drafts for buffer in draft.reads}
         read |= {low.view[value].buffer for _, value in self.region.commits}
-        uses = Counter(low.view[value].buffer for value in self.region.outputs)
+        once: set[int] = set()
+        shared = set(read)
+        for value in self.region.outputs:
+            buffer = low.view[value].buffer
+            (shared if buffer in once else once).add(buffer)
         result = []
         for name, value in zip(names, self.region.outputs, strict=True):
             view = low.view[value]
@@ -120,7 +123,7 @@ class _Scheduler:
                 continue
             buffer = low.add_buffer(Kind.OUTPUT, value.type, name)
             port = low.contiguous(buffer, value.type)
-            direct = temporary and view.buffer not in read and uses[view.buffer] == 1 and low.is_whole(view)
+            direct = temporary and view.buffer not in shared and low.is_whole(view)
             if direct and self.buffers[view.buffer].backend == self.buffers[buffer].backend:
                 self.names[view.buffer] = buffer
             else:

@@ -79,9 +79,6 @@ def _reader(
         found.variables.append(fetch)
         place = len(found.variables) - 1
         return lambda values, variables: variables[place]
-    if isinstance(fetch, Mapping):
-        parts = {key: _reader(graph, entry, found, slots) for key, entry in fetch.items()}
-        return lambda values, variables: {key: read(values, variables) for key, read in parts.items()}
     if isinstance(fetch, (list, tuple)):
         readers = [_reader(graph, entry, found, slots) for entry in fetch]
         if hasattr(fetch, "_fields"):
@@ -89,6 +86,9 @@ def _reader(
             return lambda values, variables: kind(*(read(values, variables) for read in readers))
         sequence = list if isinstance(fetch, list) else tuple
         return lambda values, variables: sequence(read(values, variables) for read in readers)
+    if isinstance(fetch, Mapping):
+        parts = {key: _reader(graph, entry, found, slots) for key, entry in fetch.items()}
+        return lambda values, variables: {key: read(values, variables) for key, read in parts.items()}
     raise DTypeError(
         message(
             "run",
@@ -116,10 +116,12 @@ def key_of(fetches: Any) -> Any:
     kind = type(fetches)
     if kind is Value or kind is Node or kind is Variable:
         return id(fetches)
+    if kind is str or fetches is None:
+        return fetches
     if kind is list or kind is tuple:
         return (kind, *[id(entry) if type(entry) is Value else key_of(entry) for entry in fetches])
     if isinstance(fetches, Mapping):
         return (dict, *((name, key_of(entry)) for name, entry in fetches.items()))
     if isinstance(fetches, (list, tuple)):
         return (kind, *map(key_of, fetches))
-    return fetches if kind is str or fetches is None else id(fetches)
+    return id(fetches)

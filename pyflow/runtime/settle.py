@@ -14,6 +14,8 @@ from pyflow.plan import Buffer, Entry, Kind, Plan, Port, Prepare, Step, View
 from pyflow.runtime.state import State
 from pyflow.stored import StoredConstant, block, room
 
+WORTHWHILE = 64 << 10
+"""Bytes of constants; where there are fewer, the first run computes what they tell, and keeps them beside it."""
 PORTION = 8 << 20
 """Bytes of constants that are read from their file at a time."""
 
@@ -23,6 +25,8 @@ def settle(plan: Plan, threads: Any, fail: Any = None) -> Plan | None:
 
     Buffers and bodies keep their numbers. Raises what the steps raise.
     """
+    if sum(held.nbytes for held in plan.constants) < WORTHWHILE:
+        return None
     entries = []
     found: dict[int, np.ndarray] = {}
     for entry in plan.entries:
