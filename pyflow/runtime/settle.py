@@ -25,7 +25,7 @@ def settle(plan: Plan, threads: Any, fail: Any = None) -> Plan | None:
 
     Buffers and bodies keep their numbers. Raises what the steps raise.
     """
-    if sum(held.nbytes for held in plan.constants) < WORTHWHILE:
+    if sum(_bytes(buffer) for buffer in plan.buffers if buffer.kind is Kind.CONSTANT) < WORTHWHILE:
         return None
     entries = []
     found: dict[int, np.ndarray] = {}
