@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pyflow.algebra import is_op, number
+from pyflow.dims import Size
 from pyflow.graph import Node, Value
 from pyflow.opdef import call
 from pyflow.ops.common import transposed
@@ -84,9 +87,28 @@ def _find(node: Node) -> _Found | None:
     return found
 
 
+HIDDEN = -1e30
+"""What is added to a score to hide a key, at most."""
+
+
+def _hidden_by_place(bias: Node) -> int | None:
+    """``offset`` if a mask hides the keys behind i + offset from query i, and nothing else."""
+    mask = bias.attrs["value"].array
+    rows, keys = mask.shape[-2:]
+    if mask.size != rows * keys or mask.size == 0:
+        return None
+    mask = mask.reshape(rows, keys)
+    seen = mask == 0
+    offset = int(seen[0].sum()) - 1
+    if offset < 0 or not (seen == np.tri(rows, keys, offset, np.bool_)).all():
+        return None
+    return offset if (mask[~seen] <= HIDDEN).all() else None
+
+
 class _Attention:
     def __init__(self, region: Region, candidates: dict[Node, _Found]) -> None:
         self.table = region.table
+        self._offsets: dict[Node, int | None] = {}
         lasting = Lasting(region)
         users, roots = region.users(), set(region.roots())
         self.sites: set[Node] = set()
@@ -104,10 +126,25 @@ class _Attention:
             return None
         also_from(found.inside)
         k = transposed(found.k)
-        bias = () if found.bias is None else (found.bias,)
-        given = () if found.bias is None else ("bias",)
-        made: Value = call("attend", found.q, k, found.v, *bias, given=given, scale=found.scale, nothing=found.nothing)
+        attrs: dict[str, object] = {"scale": found.scale, "nothing": found.nothing, "given": ()}
+        more: tuple[Value, ...] = ()
+        if found.bias is not None:
+            offset = self.offset(found.bias, (found.q.dims[-2], k.dims[-2]))
+            if offset is not None:
+                attrs |= {"is_causal": True, "offset": offset}
+            else:
+                more, attrs["given"] = (found.bias,), ("bias",)
+        made: Value = call("attend", found.q, k, found.v, *more, **attrs)
         return made
+
+    def offset(self, bias: Value, shape: tuple[Size, Size]) -> int | None:
+        """As :func:`_hidden_by_place`, of scores of that shape."""
+        node = bias.node
+        if node.op.name != "constant" or bias.dims[-2:] != shape:
+            return None
+        if node not in self._offsets:
+            self._offsets[node] = _hidden_by_place(node)
+        return self._offsets[node]
 
 
 def attend(region: Region, target: Target) -> Region:

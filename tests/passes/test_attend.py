@@ -103,6 +103,65 @@ def test_forms(form):
     same_results(region, made, SIZES, 1e-5)
 
 
+LOWEST = float(np.finfo(np.float32).min)
+
+
+def _masked_by(mask, queries=5, keys=5):
+    """softmax(q k + mask) v with ``mask`` a constant, in a region."""
+
+    def build(graph):
+        q, k, v = (pf.placeholder("float32", ["b", 2, size, SIZE]) for size in (queries, keys, keys))
+        return [pf.softmax(pf.matmul(q, swapped(k)) + pf.constant(mask.astype("f")), -1) @ v]
+
+    return region_of(build)
+
+
+def _lower(rows, keys, offset, hidden):
+    return np.where(np.tri(rows, keys, offset), 0.0, hidden)
+
+
+@pytest.mark.parametrize("hidden", [-np.inf, LOWEST, -1e30])
+@pytest.mark.parametrize(
+    ("rows", "keys", "offset"), [(5, 5, 0), (5, 5, 4), (3, 9, 6), (9, 4, 1), (1, 4, 3), (300, 300, 0)]
+)
+def test_a_mask_by_place_is_causal(rows, keys, offset, hidden):
+    region = _masked_by(_lower(rows, keys, offset, hidden)[None, None], rows, keys)
+    made = passed(region)
+    (node,) = (node for node in made.nodes() if node.op.name == "attend")
+    assert node.attrs["is_causal"] and node.attrs["offset"] == offset and len(node.inputs) == 3
+    same_results(region, made, {"b": 2}, 1e-5)
+
+
+def _with_one(place, value):
+    mask = _lower(5, 5, 0, -np.inf)
+    mask[place] = value
+    return mask
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        _lower(5, 5, 0, -1e4),
+        _lower(5, 5, -1, LOWEST),
+        _lower(5, 5, 0, -np.inf).T,
+        _lower(1, 5, 2, -np.inf),
+        np.stack([_lower(5, 5, offset, -np.inf) for offset in (0, 1)]),
+        _with_one((3, 1), 0.5),
+        _with_one((3, 1), -np.inf),
+        _with_one((1, 3), 0.0),
+        _with_one((1, 3), np.nan),
+        np.zeros(5),
+    ],
+    ids=["small", "nothing seen", "turned", "one row", "per head", "a bias", "a hole", "one more", "nan", "one axis"],
+)
+def test_other_masks_stay_what_they_are(mask):
+    region = _masked_by(mask)
+    made = passed(region)
+    (node,) = (node for node in made.nodes() if node.op.name == "attend")
+    assert not node.attrs["is_causal"] and len(node.inputs) == 4
+    same_results(region, made, {"b": 2}, 1e-5)
+
+
 def test_layers_in_a_row_are_all_found():
     def build(graph):
         q, k, v = parts()

@@ -150,12 +150,12 @@ static const T* bias_of(const AttendPlan& plan, const Head<T>& head, int64_t row
   return head.bias_keys;
 }
 
-/* c[rows, columns] = a b, or += . */
+/* c[rows, columns] = a b, or += . Panels are `height` rows high, of which the first `depth` are multiplied by. */
 template <class T>
 static void multiply_rows(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_stride, const T* panels,
-                          T* c, int64_t c_stride, bool accumulate) {
+                          int64_t height, T* c, int64_t c_stride, bool accumulate) {
   const int64_t whole = ceildiv(columns, kLanes<T>) * kLanes<T>;
-  gemm::multiply_columns<T>(rows, whole, depth, {a, a_stride}, {panels, gemm::kPanel, depth * gemm::kPanel}, c,
+  gemm::multiply_columns<T>(rows, whole, depth, {a, a_stride}, {panels, gemm::kPanel, height * gemm::kPanel}, c,
                             c_stride, {accumulate, nullptr, 0, 0});
 }
 
@@ -167,12 +167,23 @@ static void pack_panels(int64_t depth, int64_t columns, const T* b, int64_t k_st
   }
 }
 
-/* Keys [first, first + count), and whether others come before or behind them. */
+/* Keys [first, first + count), and whether others come before or behind them; some rows look at the first `used`. */
 struct Stretch {
   int64_t first, count;
   bool is_first, is_last;
+  int64_t used;
 
-  int64_t room() const { return ceildiv(count, kExpBlock) * kExpBlock; }
+  int64_t room() const { return ceildiv(used, kExpBlock) * kExpBlock; }
+
+  /* As it is for rows that end before `row`: their keys come first, and at least one is looked at. */
+  Stretch seen_before(const AttendPlan& plan, int64_t row) const {
+    if (!plan.is_causal) return *this;
+    const int64_t seen = minimum_of(count, maximum_of(minimum_of(1, count), plan.offset + row - first));
+    return {first, count, is_first, is_last || plan.offset + row <= first + count, seen};
+  }
+  bool is_hidden(const AttendPlan& plan, int64_t row) const {
+    return !is_first && plan.is_causal && plan.offset + row <= first;
+  }
 };
 
 /* Adds a row's bias to its scores and minus infinity to those that it does not see; what lies behind them in their room
@@ -183,8 +194,8 @@ static T add_bias(T* scores, const T* bias, int64_t seen, const Stretch& stretch
   if (bias != nullptr) {
     for (int64_t key = 0; key < seen; ++key) scores[key] += bias[key];
   }
-  for (int64_t key = seen; key < stretch.count; ++key) scores[key] += lowest;
-  for (int64_t key = stretch.count; key < stretch.room(); ++key) scores[key] = lowest;
+  for (int64_t key = seen; key < stretch.used; ++key) scores[key] += lowest;
+  for (int64_t key = stretch.used; key < stretch.room(); ++key) scores[key] = lowest;
   return largest_number(scores, stretch.room());
 }
 
@@ -230,7 +241,7 @@ static void weigh(const AttendPlan& plan, const Head<T>& head, int64_t row, int6
       if (unseen) largest[i] = lowest;
       if (unseen || plan.nothing == Nothing::kZero) {
         factor = 0;
-        for (int64_t key = 0; key < stretch.count; ++key) weights[key] = 0;
+        for (int64_t key = 0; key < stretch.used; ++key) weights[key] = 0;
       }
     }
     if (stretch.is_first) continue;
@@ -248,11 +259,13 @@ static void scale_row(const T* from, int64_t stride, int64_t count, T scale, T* 
 /* Rows [row, row + rows) of a head against a stretch of keys; `held` is where they are in the task. */
 template <class T>
 static void attend_rows(const AttendPlan& plan, const Head<T>& head, T scale, int64_t row, int64_t rows, int64_t held,
-                        const Stretch& stretch, Ahead (&ahead)[4]) {
+                        const Stretch& whole, Ahead (&ahead)[4]) {
+  if (whole.is_hidden(plan, row + rows)) return;
+  const Stretch stretch = whole.seen_before(plan, row + rows);
   for (int64_t i = 0; i < rows; ++i) {
     scale_row(head.q + (row + i) * plan.q_row, plan.q_d, plan.d, scale, head.queries + i * plan.d);
   }
-  multiply_rows(rows, stretch.count, plan.d, head.queries, plan.d, head.keys, head.scores, plan.pitch, false);
+  multiply_rows(rows, stretch.used, plan.d, head.queries, plan.d, head.keys, plan.d, head.scores, plan.pitch, false);
 
   const bool straight = plan.y_e == 1 && plan.e % kLanes<T> == 0;
   T* const sums = straight ? head.y + row * plan.y_row : head.sums + held * plan.columns;
@@ -261,7 +274,8 @@ static void attend_rows(const AttendPlan& plan, const Head<T>& head, T scale, in
     weigh(plan, head, row + i, minimum_of(kAbreast, rows - i), held + i, stretch, head.scores + i * plan.pitch,
           sums + i * sums_row, sums_row, ahead);
   }
-  multiply_rows(rows, plan.e, stretch.count, head.scores, plan.pitch, head.values, sums, sums_row, !stretch.is_first);
+  multiply_rows(rows, plan.e, stretch.used, head.scores, plan.pitch, head.values, stretch.count, sums, sums_row,
+                !stretch.is_first);
 
   if (straight || !stretch.is_last) return;
   for (int64_t i = 0; i < rows; ++i) {
@@ -325,13 +339,14 @@ static void attend_typed(const pf_call* call, const pf_task* task) {
     for (int64_t stretch = 0; stretch < plan.stretches; ++stretch) {
       const auto first_of = [&](int64_t which) { return gemm::part_begin(plan.n, plan.stretches, which); };
       const int64_t first = first_of(stretch), count = first_of(stretch + 1) - first;
+      const Stretch keys = {first, count, first == 0, first + count == plan.n, count};
+      if (keys.is_hidden(plan, end)) break;
       const int64_t wanted = block / plan.row_blocks * plan.stretches + stretch;
       if (wanted != packed) {
         pack_panels(plan.d, count, head.k + first * plan.k_row, plan.k_d, plan.k_row, head.keys);
         pack_panels(count, plan.e, head.v + first * plan.v_row, plan.v_row, plan.v_e, head.values);
         packed = wanted;
       }
-      const Stretch keys = {first, count, first == 0, first + count == plan.n};
       Ahead ahead[4] = {};
       look_ahead(plan, call, head, task->end, block, begin, stretch, ahead);
       for (int64_t row = begin; row < end; row += kScoreRows) {
@@ -355,7 +370,9 @@ static pf_code attend_partition(const pf_call* call, pf_partition* partition, pf
   partition->thread_scratch = static_cast<size_t>(scratch_of(plan).end * size);
   partition->shared_scratch = 0;
   const int64_t tasks = plan.m == 0 || plan.e == 0 ? 0 : plan.count * plan.row_blocks;
-  const double scores = static_cast<double>(plan.count) * static_cast<double>(plan.m) * static_cast<double>(plan.n);
+  const int64_t seen =
+      plan.is_causal ? maximum_of(1, minimum_of(plan.n, plan.offset + plan.m / 2)) : plan.n;  // by a row
+  const double scores = static_cast<double>(plan.count) * static_cast<double>(plan.m) * static_cast<double>(seen);
   const double products = scores * static_cast<double>(plan.d + plan.e);
   const double packed = static_cast<double>(tasks) * static_cast<double>(plan.n) * static_cast<double>(plan.d + plan.e);
   return one_phase(partition, tasks, 100.0 + products / (size == 4 ? 40.0 : 20.0) + scores + 0.2 * packed);
