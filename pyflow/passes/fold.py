@@ -82,7 +82,9 @@ def _left_to_packing(region: Region) -> set[Node]:
     windows = [
         node
         for node in region.nodes()
-        if node.op.view is not None and len(node.inputs) == 1 and constant_held(node.inputs[0]) is not None
+        if node.op.view is not None
+        and len(node.inputs) == len(node.outputs) == 1
+        and constant_held(node.inputs[0]) is not None
     ]
     if not windows:
         return set()

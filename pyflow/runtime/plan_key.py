@@ -58,7 +58,7 @@ def _record() -> bytes | None:
         return None
     try:
         with open(os.path.join(folder, found[0], "RECORD"), "rb") as file:
-            return file.read()
+            return file.read() or None
     except OSError:
         return None
 

@@ -172,16 +172,22 @@ def test_a_row_does_not_depend_on_the_others():
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("offset", [0, -130, 37, 600])
 def test_keys_that_no_row_sees_are_not_looked_at(offset, isa):
-    """What they give is what a mask gives, and what lies there does not matter."""
+    """What they give is what a mask gives, also beside another, and what lies there does not matter."""
     q, k, v = operands((1, 2, 500, 700, 16, 24), "float32")
+    full = (1, 2, 500, 700)
     seen = np.arange(700) <= np.arange(500)[:, None] + offset
-    masked = attend(q, k, v, np.broadcast_to(seen, (1, 2, 500, 700)), 0.25, zero=1, isa=isa)
-    padding = np.broadcast_to(values((1, 1, 1, 700), "bool", 8) | seen[-1], (1, 2, 500, 700))
     last = max(1, min(700, 500 + offset))
-    k[:, :, last:], v[:, :, last:] = np.nan, np.inf
-    for bias in (None, padding):
+    hidden = [k.copy(), v.copy()]
+    hidden[0][:, :, last:], hidden[1][:, :, last:] = np.nan, np.inf
+    rows, keys = values((500, 1), "float32", 5), values((1, 2, 1, 700), "bool", 8)
+    spread = values((1, 2, 1, 1400), "float32", 9)[..., ::2]
+    for bias in (None, keys, spread, rows, values(full, "bool", 6), values(full, "float32", 7)):
+        given = 0 if bias is None else np.where(bias, 0, LOWEST) if bias.dtype == bool else bias
+        added = np.where(seen, given, LOWEST).astype("float32")
+        masked = attend(q, k, v, np.broadcast_to(added, full), 0.25, zero=1, isa=isa)
+        wide = None if bias is None else np.broadcast_to(bias, full)
         for threads in (1, 3):
-            have = attend(q, k, v, bias, 0.25, causal=True, offset=offset, zero=1, isa=isa, threads=threads)
+            have = attend(q, *hidden, wide, 0.25, causal=True, offset=offset, zero=1, isa=isa, threads=threads)
             np.testing.assert_allclose(have, masked, 2e-6, 1e-6)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from helpers import ops_of, pf, region_of, run_pass, same_results
 
 from pyflow.errors import InvalidArgumentError
@@ -30,8 +31,8 @@ def test_large_operands_allow_large_results() -> None:
     assert ops_of(run_pass(fold, region)) == {"constant": 1}
 
 
-def test_large_windows_are_left_to_what_packs_them() -> None:
-    side = int((BUDGET / 4) ** 0.5) + 1
+@pytest.mark.parametrize("side", [5, int((BUDGET / 4) ** 0.5) + 1])
+def test_windows_are_left_to_what_packs_them(side: int) -> None:
     w = np.arange(side * side, dtype=np.float32).reshape(side, side) / side**2
 
     def build(graph):
@@ -43,6 +44,22 @@ def test_large_windows_are_left_to_what_packs_them() -> None:
     made = run_pass(fold, region)
     assert ops_of(made)["transpose"] == 1
     same_results(region, made, {"n": 2}, tolerance=1e-5)
+
+
+def test_products_of_constants_are_computed_through_windows() -> None:
+    w = np.arange(6, dtype=np.float32).reshape(2, 3)
+    made = run_pass(fold, region_of(lambda graph: [pf.constant(w) @ pf.transpose(pf.constant(w), [1, 0])]))
+    assert ops_of(made) == {"constant": 1}
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_parts_of_a_constant_that_nothing_reads(part: int) -> None:
+    def build(graph):
+        parts = pf.split(pf.constant(np.ones((4, 6), np.float32)), 2, 1)
+        return [pf.placeholder("float32", ["n", 4]) @ parts[part]]
+
+    region = region_of(build)
+    same_results(region, run_pass(fold, region), {"n": 2}, tolerance=1e-6)
 
 
 class Failing(RefTarget):

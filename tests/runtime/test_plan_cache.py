@@ -146,6 +146,8 @@ def test_what_tells_one_build_from_another(tmp_path: Path, monkeypatch: pytest.M
     installed = tmp_path / "pyflow-0.1.0.dist-info"
     installed.mkdir()
     assert build() == seen[-1]  # no list of files in it
+    (installed / "RECORD").write_text("")
+    assert build() == seen[-1]
     for digest in ("AAAA", "BBBB"):
         (installed / "RECORD").write_text(f"pyflow/passes/fuse.py,sha256={digest},6\n")
         seen.append(build())

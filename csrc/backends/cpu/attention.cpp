@@ -139,14 +139,20 @@ static bool sees_nothing(const AttendPlan& plan, const Head<T>& head, int64_t ro
   return true;
 }
 
-/* The bias of one row for the keys of a stretch, adjacent; where all rows have the same, it is gathered once. */
+/* The bias of one row for the keys of a stretch becomes adjacent. */
 template <class T>
-static const T* bias_of(const AttendPlan& plan, const Head<T>& head, int64_t row, int64_t first, int64_t count,
-                        bool gathered) {
+static void gather_bias(const AttendPlan& plan, const Head<T>& head, int64_t row, int64_t first, int64_t count) {
   const int64_t begin = row * plan.bias_row + first * plan.bias_key;
-  if (head.bias_dtype != PF_DTYPE_bool && plan.bias_key == 1) return static_cast<const T*>(head.bias) + begin;
-  if (gathered && plan.bias_row == 0) return head.bias_keys;
   for (int64_t key = 0; key < count; ++key) head.bias_keys[key] = bias_at(head, begin + key * plan.bias_key);
+}
+
+/* The bias of one row for the keys of a stretch, adjacent; that which all rows have is gathered already. */
+template <class T>
+static const T* bias_of(const AttendPlan& plan, const Head<T>& head, int64_t row, int64_t first, int64_t count) {
+  if (head.bias_dtype != PF_DTYPE_bool && plan.bias_key == 1) {
+    return static_cast<const T*>(head.bias) + row * plan.bias_row + first;
+  }
+  if (plan.bias_row != 0) gather_bias(plan, head, row, first, count);
   return head.bias_keys;
 }
 
@@ -211,7 +217,7 @@ static void weigh(const AttendPlan& plan, const Head<T>& head, int64_t row, int6
   for (int64_t i = 0; i < rows; ++i) {
     for (Ahead& each : ahead) each.fetch();
     const T* bias = nullptr;
-    if (plan.has_bias) bias = bias_of(plan, head, row + i, stretch.first, stretch.count, held + i > 0);
+    if (plan.has_bias) bias = bias_of(plan, head, row + i, stretch.first, stretch.used);
     const int64_t seen = seen_of(plan, row + i, stretch.first, stretch.count);
     here[i] = add_bias(scores + i * plan.pitch, bias, seen, stretch);
   }
@@ -347,6 +353,7 @@ static void attend_typed(const pf_call* call, const pf_task* task) {
         pack_panels(count, plan.e, head.v + first * plan.v_row, plan.v_row, plan.v_e, head.values);
         packed = wanted;
       }
+      if (plan.has_bias && plan.bias_row == 0) gather_bias(plan, head, 0, first, count);
       Ahead ahead[4] = {};
       look_ahead(plan, call, head, task->end, block, begin, stretch, ahead);
       for (int64_t row = begin; row < end; row += kScoreRows) {
