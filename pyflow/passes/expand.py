@@ -12,7 +12,7 @@ from pyflow import dims
 from pyflow.algebra import number
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
-from pyflow.ops.internal.packed import PANEL
+from pyflow.ops.internal.packed import PANEL, is_depthwise
 from pyflow.ops.layers.windows import windows
 from pyflow.region import Alone, Region
 from pyflow.rewrite import Rule, also_from, rewrite, shown
@@ -32,15 +32,6 @@ def _bounds(node: Node) -> tuple[float, float] | None:
     return None if low is None or high is None or math.isnan(low) or math.isnan(high) else (low, high)
 
 
-def _is_depthwise(node: Node) -> bool:
-    attrs = node.attrs
-    return (
-        attrs["data_format"] == "NHWC"
-        and attrs["groups"] == attrs["channels"] != 1
-        and node.types[0].dims[3] == node.inputs[0].dims[3]
-    )
-
-
 def _is_plain(node: Node) -> bool:
     attrs = node.attrs
     if attrs["kernel"] != (1, 1) or attrs["stride"] != (1, 1) or attrs["groups"] != 1:
@@ -57,7 +48,7 @@ class _Expand:
 
     def depthwise(self, node: Node) -> Value | None:
         wide, channels = node.inputs[0], node.attrs["channels"]
-        if not _is_depthwise(node) or channels % PANEL:
+        if node.attrs["data_format"] != "NHWC" or not is_depthwise(node) or channels % PANEL:
             return None
         size = dims.hint_of(dims.product(wide.dims[1:]))
         if size is None or size * wide.dtype.itemsize < LEAST_BYTES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pyflow.graph import Node, Value
+from pyflow.ops.internal.packed import is_depthwise
 from pyflow.region import Alone, Region
 from pyflow.rewrite import Rule, again, also_from, rewrite
 from pyflow.target import Target
@@ -26,10 +27,6 @@ def _is_whole(pool: Node) -> bool:
     return attrs["kernel"] == attrs["stride"] == WINDOW and attrs["dilation"] == (1, 1) and within
 
 
-def _is_depthwise(conv: Node) -> bool:
-    return bool(conv.attrs.get("groups", 1) == conv.attrs["channels"] != 1)
-
-
 class _Pool:
     def __init__(self, region: Region, target: Target) -> None:
         self.table = region.table
@@ -42,7 +39,8 @@ class _Pool:
             return 0 if all(value.ndim == 0 for value in node.inputs[1:]) else None
         if node.op.name != "add":
             return None
-        for index, bias in enumerate(reversed(node.inputs)):
+        for index in (0, 1):
+            bias = node.inputs[1 - index]
             if all(size == 1 for size in bias.dims[:-1]) and bias.dims != node.types[0].dims:
                 return index if self.is_finite(bias) else None
         return None
@@ -63,11 +61,14 @@ class _Pool:
             inside.append((value.node, index))
             value = value.node.inputs[index]
         conv = value.node
-        if conv.op.name not in CONVOLUTIONS or conv.attrs["data_format"] != "NHWC" or _is_depthwise(conv):
+        if conv.op.name not in CONVOLUTIONS or conv.attrs["data_format"] != "NHWC" or conv.attrs["pool"] != 1:
             return None
-        if not all(each in self.alone for each in (conv, *(each for each, _ in inside))):
+        if conv.op.name == "conv2d_packed" and is_depthwise(conv):
             return None
-        also_from((conv, *(each for each, _ in inside)))
+        swallowed = (conv, *(each for each, _ in inside))
+        if not all(each in self.alone for each in swallowed):
+            return None
+        also_from(swallowed)
         made = self.table.make(conv.op, conv.inputs, {**conv.attrs, "pool": WINDOW[0]})
         if self.target.place(made) != self.target.device:
             return None

@@ -20,6 +20,7 @@ from pyflow.ops.layers.windows import (
     WEIGHT_TO_LAST,
     Padding,
     arranged,
+    channels_of,
     last,
     spatial,
     weight_last,
@@ -130,6 +131,12 @@ def largest(y: np.ndarray, pool: int) -> np.ndarray:
     height, width = height // pool, width // pool
     whole = y[:, : height * pool, : width * pool]
     return whole.reshape(batch, height, pool, width, pool, channels).max((2, 4))
+
+
+def is_depthwise(node: Node) -> bool:
+    """Has each group of a ``conv2d_packed`` one channel in and one out?"""
+    attrs, x = node.attrs, node.inputs[0]
+    return bool(attrs["groups"] == attrs["channels"] == channels_of(x, attrs["data_format"]) != 1)
 
 
 def _conv2d_packed_infer(
