@@ -40,7 +40,8 @@ class Rule:
 
     def suits(self, op: OpDef) -> bool:
         """Is it offered nodes of ``op``?"""
-        return bool(self.ops(op)) if callable(self.ops) else not self.ops or op.name in self.ops
+        ops = self.ops
+        return not ops or op.name in ops if isinstance(ops, tuple) else bool(ops(op))
 
 
 def also_from(nodes: Iterable[Node]) -> None:
@@ -271,7 +272,7 @@ class _Walk:
         """Offers ``node``, whose inputs are settled, to the rules: fills ``done``, or ``replaced`` if one fires."""
         rules = self.by_op.get(node.op)
         if rules is None:
-            rules = self.by_op[node.op] = tuple(rule for rule in self.rules if rule.suits(node.op))
+            rules = self.by_op[node.op] = tuple([rule for rule in self.rules if rule.suits(node.op)])
         if self.left == 0 or node.op.effect:
             rules = ()
         for rule in rules:

@@ -67,7 +67,7 @@ class BackendTarget:
             return str(node.attrs["to"])
         if self.device == reference.REF:
             return reference.REF if node.op.ref is not None else None
-        types = tuple((value.dtype, value.ndim if node.op.scalar else value.dims) for value in node.inputs)
+        types = tuple([(value.dtype, value.ndim if node.op.scalar else value.dims) for value in node.inputs])
         key = (node.op.name, types, node.key)
         if key not in self._places:
             self._places[key] = self._choose(node)
