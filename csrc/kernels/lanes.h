@@ -65,7 +65,7 @@ struct Max {
   }
   template <class V>
   static PF_ALWAYS_INLINE V apply(const V& a, const V& b) {
-    return ((b > a) | (b != b)) ? b : a;
+    return b != b ? b : greater(b, a);
   }
 };
 

@@ -166,12 +166,6 @@ inline Vector<double> greater(Vector<double> a, Vector<double> b) {
 #undef PF_WIDE
 #endif
 
-// The greater of two numbers or vectors; NaN where either is.
-template <typename V>
-static inline V greater_or_nan(V a, V b) {
-  return b != b ? b : greater(b, a);
-}
-
 }  // namespace PF_ISA
 }  // namespace pf
 

@@ -146,12 +146,15 @@ static void gather_bias(const AttendPlan& plan, const Head<T>& head, int64_t row
   for (int64_t key = 0; key < count; ++key) head.bias_keys[key] = bias_at(head, begin + key * plan.bias_key);
 }
 
+template <class T>
+static bool bias_lies_ready(const AttendPlan& plan, const Head<T>& head) {
+  return head.bias_dtype != PF_DTYPE_bool && plan.bias_key == 1;
+}
+
 /* The bias of one row for the keys of a stretch, adjacent; that which all rows have is gathered already. */
 template <class T>
 static const T* bias_of(const AttendPlan& plan, const Head<T>& head, int64_t row, int64_t first, int64_t count) {
-  if (head.bias_dtype != PF_DTYPE_bool && plan.bias_key == 1) {
-    return static_cast<const T*>(head.bias) + row * plan.bias_row + first;
-  }
+  if (bias_lies_ready(plan, head)) return static_cast<const T*>(head.bias) + row * plan.bias_row + first;
   if (plan.bias_row != 0) gather_bias(plan, head, row, first, count);
   return head.bias_keys;
 }
@@ -184,11 +187,11 @@ struct Stretch {
   /* As it is for rows that end before `row`: their keys come first, and at least one is looked at. */
   Stretch seen_before(const AttendPlan& plan, int64_t row) const {
     if (!plan.is_causal) return *this;
-    const int64_t seen = minimum_of(count, maximum_of(minimum_of(1, count), plan.offset + row - first));
+    const int64_t seen = maximum_of(minimum_of(1, count), seen_of(plan, row - 1, first, count));
     return {first, count, is_first, is_last || plan.offset + row <= first + count, seen};
   }
   bool is_hidden(const AttendPlan& plan, int64_t row) const {
-    return !is_first && plan.is_causal && plan.offset + row <= first;
+    return !is_first && seen_of(plan, row - 1, first, count) == 0;
   }
 };
 
@@ -353,7 +356,7 @@ static void attend_typed(const pf_call* call, const pf_task* task) {
         pack_panels(count, plan.e, head.v + first * plan.v_row, plan.v_row, plan.v_e, head.values);
         packed = wanted;
       }
-      if (plan.has_bias && plan.bias_row == 0) gather_bias(plan, head, 0, first, count);
+      if (plan.has_bias && plan.bias_row == 0 && !bias_lies_ready(plan, head)) gather_bias(plan, head, 0, first, count);
       Ahead ahead[4] = {};
       look_ahead(plan, call, head, task->end, block, begin, stretch, ahead);
       for (int64_t row = begin; row < end; row += kScoreRows) {

@@ -8,6 +8,7 @@
 
 #include "backends/cpu/destination.h"
 #include "backends/cpu/gemm.h"
+#include "kernels/lanes.h"
 
 namespace pf {
 namespace PF_ISA {
@@ -362,7 +363,7 @@ static inline void largest_of(const T* from, int64_t stride, const Finish* finis
   for (int i = 0; i < ROWS; ++i, from += 4 * stride) {
     kept[i][0] = load(from);
 #pragma GCC unroll 4
-    for (int j = 1; j < 4; ++j) kept[i][0] = greater_or_nan(kept[i][0], load(from + j * stride));
+    for (int j = 1; j < 4; ++j) kept[i][0] = Max::apply(kept[i][0], load(from + j * stride));
   }
   if constexpr (sizeof(T) == sizeof(float)) {
     if (finish != nullptr) finish_tile(*finish, row, column, kept);

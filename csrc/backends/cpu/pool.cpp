@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 #include "backends/cpu/kernels.h"
-#include "kernels/simd.h"
+#include "kernels/lanes.h"
 #include "kernels/view.h"
 
 namespace pf {
@@ -79,36 +79,14 @@ int64_t divisor(const Pool& pool, const Window2d& window) {
   return pool.include_pad ? pool.kernel_h * pool.kernel_w : maximum_of(1, window.taps());
 }
 
-template <typename T>
-T lowest() {
-  if constexpr (static_cast<T>(0.5) != T(0)) {
-    return -static_cast<T>(__builtin_inf());
-  } else if constexpr (static_cast<T>(-1) > T(0)) {
-    return T(0);
-  } else {
-    return static_cast<T>(T(1) << (sizeof(T) * 8 - 2)) * -2;
-  }
-}
-
-struct MaxOf {
-  template <typename T>
-  static T start() {
-    return lowest<T>();
-  }
-  /* Of numbers, or of vectors of them. */
-  template <typename V>
-  static V combine(V best, V value) {
-    return greater_or_nan(best, value);
-  }
-};
-
+/* As Sum of lanes.h, but the sum of nothing is +0. */
 struct SumOf {
   template <typename T>
-  static T start() {
+  static T identity() {
     return T(0);
   }
   template <typename V>
-  static V combine(V sum, V value) {
+  static V apply(V sum, V value) {
     return sum + value;
   }
 };
@@ -133,11 +111,11 @@ int64_t pool_vectors(const Pool& pool, const Window2d& window, const int64_t* st
   for (; begin + COUNT * lanes <= pool.channels; begin += COUNT * lanes) {
     Vector<T> value[COUNT];
 #pragma GCC unroll 8
-    for (int i = 0; i < COUNT; ++i) value[i] = broadcast(Op::template start<T>());
+    for (int i = 0; i < COUNT; ++i) value[i] = broadcast(Op::template identity<T>());
     for_taps(pool, window, strides, [&](int64_t offset) {
       const T* from = source + offset + begin;
 #pragma GCC unroll 8
-      for (int i = 0; i < COUNT; ++i) value[i] = Op::combine(value[i], load(from + i * lanes));
+      for (int i = 0; i < COUNT; ++i) value[i] = Op::apply(value[i], load(from + i * lanes));
     });
     if constexpr (MEAN) {
       const Vector<T> by = broadcast(static_cast<T>(divisor(pool, window)));
@@ -158,13 +136,13 @@ __attribute__((noinline)) void pool_channels(const Pool& pool, const Window2d& w
   alignas(64) T value[kChannels], taken[kChannels] = {};
   for (; channel < pool.channels; channel += kChannels) {
     const int64_t count = minimum_of(kChannels, pool.channels - channel);
-    for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::template start<T>();
+    for (int64_t c = 0; c < kChannels; ++c) value[c] = Op::template identity<T>();
     for_taps(pool, window, strides, [&](int64_t offset) {
       const T* from = source + offset + channel * step;
 #pragma GCC unroll 4
       for (int64_t c = 0; c < count; ++c) taken[c] = from[c * step];
       for (int64_t c = 0; c < count; c += kLanes<T>) {
-        store(value + c, Op::combine(load(value + c), load(taken + c)));
+        store(value + c, Op::apply(load(value + c), load(taken + c)));
       }
     });
     if constexpr (MEAN) {
@@ -322,7 +300,7 @@ void pool_tasks(const pf_call* call, const pf_task* task) {
     } else if constexpr (GRAD) {
       avg_grad_chunk<T>(pool, call, i);
     } else if constexpr (MAX) {
-      pool_row<T, MaxOf, false>(pool, call, i);
+      pool_row<T, Max, false>(pool, call, i);
     } else {
       pool_row<T, SumOf, true>(pool, call, i);
     }

@@ -9,6 +9,7 @@
 #include "backends/cpu/destination.h"
 #include "backends/cpu/gemm.h"
 #include "backends/cpu/kernels.h"
+#include "kernels/lanes.h"
 
 namespace pf {
 namespace PF_ISA {
@@ -178,7 +179,7 @@ inline void keep_largest(const Vector<float> (&made)[TILE][TILE], Vector<float> 
 #pragma GCC unroll 4
     for (int x = 0; x < TILE; ++x) {
       Vector<float>& to = kept[y / POOL][x / POOL];
-      to = y % POOL + x % POOL == 0 ? made[y][x] : greater_or_nan(to, made[y][x]);
+      to = y % POOL + x % POOL == 0 ? made[y][x] : Max::apply(to, made[y][x]);
     }
   }
 }
