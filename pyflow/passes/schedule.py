@@ -103,10 +103,9 @@ class _Scheduler:
     def _outputs(self, names: Sequence[str], prepared: set[Draft]) -> list[tuple[str, View]]:
         """The output ports, before renaming. OUTPUT buffers are the caller's: no step reads them."""
         low = self.lowered
-        read = {buffer for draft in low.drafts for buffer in draft.reads}
-        read |= {low.view[value].buffer for _, value in self.region.commits}
+        shared = {buffer for draft in low.drafts for buffer in draft.reads}
+        shared |= {low.view[value].buffer for _, value in self.region.commits}
         once: set[int] = set()
-        shared = set(read)
         for value in self.region.outputs:
             buffer = low.view[value].buffer
             (shared if buffer in once else once).add(buffer)

@@ -12,6 +12,7 @@ from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Node, Value
 from pyflow.opdef import FLOATS, INT, SIZE, Lowering, TensorType, define
 from pyflow.ops.layers.conv import DEFAULTS, GEOMETRY, convolve, geometry_ints, weight_sizes
+from pyflow.ops.layers.pool import max_ref
 from pyflow.ops.layers.windows import (
     DATA_FORMAT,
     FROM_LAST,
@@ -127,10 +128,8 @@ def pooled(size: tuple[Size, ...], pool: int) -> tuple[Size, ...]:
 
 def largest(y: np.ndarray, pool: int) -> np.ndarray:
     """The largest of each whole window of [N, H, W, C]."""
-    batch, height, width, channels = y.shape
-    height, width = height // pool, width // pool
-    whole = y[:, : height * pool, : width * pool]
-    return whole.reshape(batch, height, pool, width, pool, channels).max((2, 4))
+    window = (pool, pool)
+    return max_ref(y, kernel=window, stride=window, padding="valid", dilation=(1, 1), data_format="NHWC")
 
 
 def is_depthwise(node: Node) -> bool:

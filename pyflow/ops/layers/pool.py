@@ -78,7 +78,7 @@ def _lowest(dtype: np.dtype) -> Any:
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def _max_ref(
+def max_ref(
     x: np.ndarray, *, kernel: Any, stride: Any, padding: Padding, dilation: Any, data_format: str
 ) -> np.ndarray:
     x = x.transpose(TO_LAST[data_format])
@@ -98,7 +98,7 @@ def _max_grad_ref(
 ) -> np.ndarray:
     attrs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     x, dy = x.transpose(TO_LAST[data_format]), dy.transpose(TO_LAST[data_format])
-    best = _max_ref(x, **attrs, data_format="NHWC")
+    best = max_ref(x, **attrs, data_format="NHWC")
     out, before = windows(x.shape[1:3], **attrs)
     wide = _framed(x, _lowest(x.dtype), out, kernel, stride, before, dilation)
     inside = _framed(np.ones(x.shape, np.bool_), False, out, kernel, stride, before, dilation)
@@ -136,7 +136,7 @@ max_pool2d = define(
     kinds={"T": NUMERIC},
     canonical=_canonical,
     infer=_infer,
-    ref=_max_ref,
+    ref=max_ref,
     lower=_lower,
     vjp=lambda node, gradient: (max_pool2d_grad(node.inputs[0], gradient, **node.attrs),),
     onnx="MaxPool",
