@@ -234,8 +234,12 @@ class _Walk:
                 self.table.definers[name] = now if name in now.defines else node
 
     def settle(self, root: Node) -> None:
-        """Fills ``done`` for ``root`` and all it needs; no recursion."""
+        """Fills ``done`` for ``root``, the next of the region, and all it needs; no recursion."""
         done, definers = self.done, self.definers
+        if not self.replaced:  # what it needs came before it and stayed as it was
+            self._offer(root)
+            if root in done:
+                return
         stack = [root]
         while stack:
             node = stack[-1]
