@@ -158,7 +158,7 @@ ALIGNMENT = 64
 LARGE = 1 << 16
 PIECE = 1 << 20
 HUGE = 1 << 21
-"""Bytes of the pages that spare most of the faults."""
+"""Bytes of the pages that spare most of the faults: each small page costs more than what is done with it."""
 
 
 def room(count: int) -> int:
@@ -172,10 +172,11 @@ def block(count: int) -> np.ndarray:
         raw = np.empty(count + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + count]
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    pages = mmap.mmap(-1, count + HUGE if count >= HUGE else count, flags=flags)
+    rounded = -(-count // HUGE) * HUGE
+    huge = rounded if rounded - count <= count // 8 else rounded - HUGE
+    pages = mmap.mmap(-1, rounded + HUGE if huge else count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     raw = np.frombuffer(pages, np.uint8)
-    start = -raw.ctypes.data % HUGE if count >= HUGE else 0
-    if hasattr(mmap, "MADV_HUGEPAGE") and count >= HUGE:
-        pages.madvise(mmap.MADV_HUGEPAGE, start, count // HUGE * HUGE)
+    start = -raw.ctypes.data % HUGE if huge else 0
+    if hasattr(mmap, "MADV_HUGEPAGE") and huge:
+        pages.madvise(mmap.MADV_HUGEPAGE, start, huge)
     return raw[start : start + count]

@@ -12,7 +12,7 @@ import numpy as np
 from pyflow import _core
 from pyflow.plan import Buffer, Entry, Kind, Plan, Port, Prepare, Step, View
 from pyflow.runtime.state import State
-from pyflow.stored import StoredConstant, block, room
+from pyflow.stored import HUGE, StoredConstant, block, room
 
 WORTHWHILE = 64 << 10
 """Bytes of constants; where there are fewer, the first run computes what they tell, and keeps them beside it."""
@@ -71,7 +71,7 @@ def _computed(plan: Plan, prepare: Prepare, threads: Any, fail: Any) -> dict[int
         arrays = {view.buffer: constants[view.buffer] for s in steps for view in s.inputs if view.buffer in constants}
         need = sum(room(held.nbytes) for held in arrays.values() if isinstance(held, StoredConstant))
         if staging is None or need > len(staging):
-            staging = block(need)
+            staging = block(need if need < HUGE // 4 else -(-need // HUGE) * HUGE)
         _compute(plan, steps, _read(arrays, staging), results, threads, fail)
     return results
 
