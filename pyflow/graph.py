@@ -291,14 +291,14 @@ class Graph(Unique):
             yield self
 
     @contextmanager
-    def name_scope(self, name: str) -> Iterator[str]:
-        """Names of nodes declared inside start with ``name/``; a scope used again gets a number."""
-        outer = self._scopes.name
-        self._scopes.name = self.unique_name(name) + "/"
+    def name_scope(self, name: str, origin: Origin | None = None) -> Iterator[str]:
+        """Names of nodes inside start with ``name/``, numbered if it was used; they are attributed to ``origin``."""
+        outer = self._scopes.name, self._scopes.origin
+        self._scopes.name, self._scopes.origin = self.unique_name(name) + "/", origin or outer[1]
         try:
             yield self._scopes.name
         finally:
-            self._scopes.name = outer
+            self._scopes.name, self._scopes.origin = outer
 
     @contextmanager
     def control_dependencies(self, nodes: Sequence[Node | Value]) -> Iterator[None]:
@@ -365,7 +365,8 @@ class Graph(Unique):
             )
             self.nodes.append(node)
             self._names[full] = node
-            self.definers.update(dict.fromkeys(node.defines, node))
+            if op.defines is not None:
+                self.definers.update(dict.fromkeys(node.defines, node))
             if self._epoch:
                 self._note_growth(origin)
             return node

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pyflow import dims
 from pyflow.dims import Dim, Size, Symbol
@@ -54,8 +54,7 @@ class Buffer:
     """Whose memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A strided window on a buffer: dims, strides and offset count elements."""
 
     buffer: int

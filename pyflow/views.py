@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pyflow import dims
 from pyflow.dims import Size
@@ -116,8 +115,7 @@ def broadcast_to(view: View, shape: Sequence[Size]) -> View:
 def slice_axis(view: View, axis: int, start: Size, size: Size, step: int = 1) -> View:
     """``size`` elements of ``axis`` from ``start`` on, ``step`` apart."""
     stride = view.strides[axis]
-    return replace(
-        view,
+    return view._replace(
         dims=(*view.dims[:axis], size, *view.dims[axis + 1 :]),
         strides=(*view.strides[:axis], dims.mul(stride, step), *view.strides[axis + 1 :]),
         offset=dims.add(view.offset, dims.mul(stride, start)),
@@ -126,14 +124,14 @@ def slice_axis(view: View, axis: int, start: Size, size: Size, step: int = 1) ->
 
 def insert_axis(view: View, axis: int) -> View:
     """An axis of size 1 before ``axis``."""
-    return replace(
-        view, dims=(*view.dims[:axis], 1, *view.dims[axis:]), strides=(*view.strides[:axis], 0, *view.strides[axis:])
+    return view._replace(
+        dims=(*view.dims[:axis], 1, *view.dims[axis:]), strides=(*view.strides[:axis], 0, *view.strides[axis:])
     )
 
 
 def remove_axis(view: View, axis: int) -> View:
-    return replace(
-        view, dims=view.dims[:axis] + view.dims[axis + 1 :], strides=view.strides[:axis] + view.strides[axis + 1 :]
+    return view._replace(
+        dims=view.dims[:axis] + view.dims[axis + 1 :], strides=view.strides[:axis] + view.strides[axis + 1 :]
     )
 
 

@@ -181,7 +181,7 @@ class Importer:
             self.problems.append(Problem(proto.op_type, domain, version, scope.function + name, reason, supported))
 
         try:
-            with graph.name_scope(name), graph.attributed_to(origin):
+            with graph.name_scope(name, origin):
                 outputs = self._outputs(proto, name, domain, version, scope)
         except BodyFailed:
             outputs = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,8 +71,8 @@ def written_over(made: Executable) -> dict[int, int]:
             if not mine or len(mine) != len(read) or {view.buffer, output.view.buffer} & (later | kept):
                 continue
             target = next(each for each in step.outputs if each.buffer == output.view.buffer)
-            alike = all(each == replace(target, buffer=view.buffer) for each in mine)
-            if alike and replace(output.view, buffer=view.buffer) == view and index not in found.values():
+            alike = all(each == target._replace(buffer=view.buffer) for each in mine)
+            if alike and output.view._replace(buffer=view.buffer) == view and index not in found.values():
                 found[place] = index
                 break
     return found

@@ -65,7 +65,7 @@ def test_no_other_kernel_does() -> None:
 def test_nor_where_the_input_is_read_again_or_another_way() -> None:
     again = plan_of([TEMPORARY] * 3, [[step("iota", [], [0]), step("elementwise", [0], [1]), step("copy", [0], [2])]])
     assert len({slots(again)[0], slots(again)[1]}) == 2
-    twisted = replace(contiguous(0, float32, (8,)), strides=(-1,), offset=7)
+    twisted = contiguous(0, float32, (8,))._replace(strides=(-1,), offset=7)
     other = replace(step("elementwise", [0], [1]), inputs=(contiguous(0, float32, (8,)), twisted))
     assert len(set(slots(plan_of([TEMPORARY] * 2, [[step("iota", [], [0]), other]])))) == 2
 
