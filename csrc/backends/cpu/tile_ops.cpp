@@ -23,9 +23,9 @@ void unary_tile(void* out, const void* const* args, int64_t n, uint32_t* faults)
 }
 
 // For functions that take vectors: several at a time, because one is a long chain of operations.
-template <typename Op, typename T>
+template <typename Op, typename T, int64_t ABREAST>
 void vector_tile(void* out, const void* const* args, int64_t n, uint32_t* faults) {
-  constexpr int64_t abreast = 4, width = abreast * kLanes<T>;
+  constexpr int64_t width = ABREAST * kLanes<T>;
   T* to = static_cast<T*>(out);
   const T* x = static_cast<const T*>(args[0]);
   T rest[width];
@@ -36,12 +36,12 @@ void vector_tile(void* out, const void* const* args, int64_t n, uint32_t* faults
       memcpy(rest, x + i, static_cast<size_t>(count) * sizeof(T));
     }
     const T* from = count < width ? rest : x + i;
-    Vector<T> y[abreast];
+    Vector<T> y[ABREAST];
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < abreast; ++j) y[j] = Op::apply(load(from + j * kLanes<T>), *faults);
+    for (int64_t j = 0; j < ABREAST; ++j) y[j] = Op::apply(load(from + j * kLanes<T>), *faults);
     T* target = count < width ? rest : to + i;
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < abreast; ++j) store(target + j * kLanes<T>, y[j]);
+    for (int64_t j = 0; j < ABREAST; ++j) store(target + j * kLanes<T>, y[j]);
     if (count < width) memcpy(to + i, rest, static_cast<size_t>(count) * sizeof(T));
   }
 }
@@ -208,27 +208,27 @@ PF_WIDE_LOOP(log10)
 PF_WIDE_LOOP(cbrt)
 #undef PF_WIDE_LOOP
 
-#define PF_VECTOR_LOOP(op, type)                 \
+#define PF_VECTOR_LOOP(op, type, abreast)        \
   template <>                                    \
   constexpr TileOp loop_of<ops::op, type, 1>() { \
-    return vector_tile<ops::op, type>;           \
+    return vector_tile<ops::op, type, abreast>;  \
   }
-PF_VECTOR_LOOP(exp, float)
-PF_VECTOR_LOOP(expm1, float)
-PF_VECTOR_LOOP(log, float)
-PF_VECTOR_LOOP(log1p, float)
-PF_VECTOR_LOOP(tanh, float)
-PF_VECTOR_LOOP(erf, float)
-PF_VECTOR_LOOP(sigmoid, float)
-PF_VECTOR_LOOP(softplus, float)
-PF_VECTOR_LOOP(gelu, float)
-PF_VECTOR_LOOP(gelu_tanh, float)
-PF_VECTOR_LOOP(silu, float)
-PF_VECTOR_LOOP(exp, double)
-PF_VECTOR_LOOP(log, double)
-PF_VECTOR_LOOP(sigmoid, double)
-PF_VECTOR_LOOP(gelu_tanh, double)
-PF_VECTOR_LOOP(silu, double)
+PF_VECTOR_LOOP(exp, float, 4)
+PF_VECTOR_LOOP(expm1, float, 4)
+PF_VECTOR_LOOP(log, float, 4)
+PF_VECTOR_LOOP(log1p, float, 4)
+PF_VECTOR_LOOP(tanh, float, 4)
+PF_VECTOR_LOOP(erf, float, 4)
+PF_VECTOR_LOOP(sigmoid, float, 4)
+PF_VECTOR_LOOP(softplus, float, 4)
+PF_VECTOR_LOOP(gelu, float, 2)
+PF_VECTOR_LOOP(gelu_tanh, float, 4)
+PF_VECTOR_LOOP(silu, float, 4)
+PF_VECTOR_LOOP(exp, double, 4)
+PF_VECTOR_LOOP(log, double, 4)
+PF_VECTOR_LOOP(sigmoid, double, 4)
+PF_VECTOR_LOOP(gelu_tanh, double, 4)
+PF_VECTOR_LOOP(silu, double, 4)
 #undef PF_VECTOR_LOOP
 
 constexpr TileOpRow kRows[] = {
