@@ -201,7 +201,7 @@ def _import(proto: ModelProto, label: str, folder: str | None, shapes: Shapes, a
     unknown = set(shapes) - {entry.name for entry in proto.graph.input}
     if unknown:
         raise NotFoundError(f"shapes= names {sorted(unknown)}, which the model does not have as inputs")
-    with graph.as_default(), noting_files() as files:
+    with graph.as_default(), graph.attributed_to(user_origin()), noting_files() as files:
         _declare(proto, importer, scope, shapes)
         importer.nodes(proto.graph.node, scope)
         graph.outputs = _outputs(proto, importer, scope)
