@@ -14,7 +14,7 @@ _inside = 0
 
 @contextmanager
 def collected_after() -> Iterator[None]:
-    """No search inside, on any thread; one through what was made meanwhile when the last that is inside leaves.
+    """No search inside, on any thread; Python makes up for it when the last that is inside leaves, if much was made.
 
     Nothing happens where the process does not collect.
     """
@@ -30,8 +30,5 @@ def collected_after() -> Iterator[None]:
         if ours:
             with _lock:
                 _inside -= 1
-                last = not _inside
-                if last:
+                if not _inside:
                     gc.enable()
-            if last:
-                gc.collect(0)
