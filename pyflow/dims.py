@@ -216,8 +216,14 @@ def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
     return (((), int(size)),) if size else ()
 
 
-def _atom_key(atom: Atom) -> tuple[int, str]:
-    return (0 if isinstance(atom, Symbol) else 1, str(atom))
+def _place(text: object) -> list[tuple[int, str]]:
+    """The order of names and what is made of them: as text, numbers in it by size, whatever the fresh ones begin at."""
+    parts = re.split("([0-9]+)", str(text))
+    return [(len(part) if index % 2 else 0, part) for index, part in enumerate(parts)]
+
+
+def _atom_key(atom: Atom) -> tuple[int, list[tuple[int, str]]]:
+    return (0 if isinstance(atom, Symbol) else 1, _place(atom))
 
 
 def _collect(terms: Iterable[tuple[Monomial, int]]) -> Size:
@@ -330,7 +336,7 @@ def _extreme(function: str, a: Size, b: Size) -> Size:
         return a if function == "max" else b
     if high is not None and high <= 0:
         return b if function == "max" else a
-    return _call(function, *sorted((a, b), key=str))
+    return _call(function, *sorted((a, b), key=_place))
 
 
 def broadcast(a: Size, b: Size) -> Size:
@@ -345,7 +351,7 @@ def broadcast(a: Size, b: Size) -> Size:
         return a
     if isinstance(b, int):
         return b
-    return _call("broadcast", *sorted((a, b), key=str))
+    return _call("broadcast", *sorted((a, b), key=_place))
 
 
 def broadcast_shapes(*shapes: tuple[Size, ...]) -> tuple[Size, ...]:

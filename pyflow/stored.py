@@ -161,9 +161,9 @@ HUGE = 1 << 21
 """Bytes of the pages that spare most of the faults: each small page costs more than what is done with it."""
 
 
-def room(count: int) -> int:
-    """``count`` bytes and what is left to the next that are aligned."""
-    return -(-count // ALIGNMENT) * ALIGNMENT
+def room(count: int, unit: int = ALIGNMENT) -> int:
+    """``count`` bytes and what is left to the next multiple of ``unit``."""
+    return -(-count // unit) * unit
 
 
 def block(count: int) -> np.ndarray:
@@ -172,7 +172,7 @@ def block(count: int) -> np.ndarray:
         raw = np.empty(count + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + count]
-    rounded = -(-count // HUGE) * HUGE
+    rounded = room(count, HUGE)
     huge = rounded if rounded - count <= count // 8 else rounded - HUGE
     pages = mmap.mmap(-1, rounded + HUGE if huge else count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     raw = np.frombuffer(pages, np.uint8)

@@ -315,7 +315,7 @@ PF_FUNCTION V gelu32(V x) {
   const V above = horner(t, lower * 0.398794144f, lower * 3.08436847f, lower * 9.9170742f, lower * 14.7904797f);
   const V below = horner_from(t + 7.71855879f, t, 26.0357876f, 43.4363136f, 29.5809593f);
   const V square = t * t;
-  constexpr float round = kRound32 + 64.0f;  // the power is kRaise times more, so that it is a normal number
+  constexpr float round = kRaisedRound32 - 127.0f;  // the power is raised, so that it is normal; `near` has the bias
   const V rounded = multiply_add(square, all<V>(-0.72134752f), all<V>(round));
   const V fraction = multiply_add(square, all<V>(-0.72134752f), round - rounded);
   // 2^fraction within 1e-7 for |fraction| <= 1/2.

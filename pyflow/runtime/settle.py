@@ -71,7 +71,7 @@ def _computed(plan: Plan, prepare: Prepare, threads: Any, fail: Any) -> dict[int
         arrays = {view.buffer: constants[view.buffer] for s in steps for view in s.inputs if view.buffer in constants}
         need = sum(room(held.nbytes) for held in arrays.values() if isinstance(held, StoredConstant))
         if staging is None or need > len(staging):
-            staging = block(need if need < HUGE // 4 else -(-need // HUGE) * HUGE)
+            staging = block(need if need < HUGE // 4 else room(need, HUGE))
         _compute(plan, steps, _read(arrays, staging), results, threads, fail)
     return results
 

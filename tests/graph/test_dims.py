@@ -32,6 +32,13 @@ def test_broadcast_of_sizes() -> None:
         dims.broadcast(2, 3)
 
 
+def test_expressions_name_numbered_sizes_by_their_numbers() -> None:
+    low, high = Dim("size.99"), Dim("size.100")
+    assert str(dims.broadcast(high, low)) == "broadcast(size.99, size.100)"
+    assert str(dims.maximum(high, low)) == "max(size.99, size.100)"
+    assert str(high + low) == "size.99+size.100"
+
+
 def test_bounds_hints_and_solving() -> None:
     assert dims.bounds(2 * m + 1) == (3, 17)
     assert dims.hint_of(m * 2) == 8

@@ -182,7 +182,7 @@ def test_two_late_sizes_that_do_not_broadcast(graph, device):
     a, b = number("a"), number("b")
     both = pf.arange(a) + pf.arange(b)
     session = pf.Session(graph, pf.SessionConfig(device=device))
-    with pytest.raises(pf.errors.InvalidArgumentError, match=r"sizes (2 and 3|3 and 2) do not broadcast"):
+    with pytest.raises(pf.errors.InvalidArgumentError, match=r"sizes 2 and 3 do not broadcast"):
         session.run(both, {a: 2, b: 3})
     np.testing.assert_array_equal(session.run(both, {a: 1, b: 3}), [0, 1, 2])
 
