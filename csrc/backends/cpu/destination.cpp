@@ -168,6 +168,23 @@ void destination_write_flat(const Destination& to, const T* sums, int64_t sums_s
   }
 }
 
+/* Makes one step of an addition of the same operand to all rows and the clip that follows. */
+static void merge_clips(Finish* finish) {
+  int32_t count = 0;
+  for (int32_t i = 0; i < finish->count; ++i) {
+    const FinishStep& step = finish->steps[i];
+    FinishStep* before = count > 0 ? &finish->steps[count - 1] : nullptr;
+    if (step.op == FinishOp::kClip && before != nullptr && before->op == FinishOp::kAdd && before->row_stride == 0) {
+      before->op = FinishOp::kAddRowAndClip;
+      before->low = step.low;
+      before->high = step.high;
+    } else {
+      finish->steps[count++] = step;
+    }
+  }
+  if (finish->count > 0) finish->count = count;
+}
+
 void destination_straighten(Destination* to, bool in_stretches) {
   to->finish = nullptr;
   to->straight = to->direct && to->ndim == 2;
@@ -184,6 +201,7 @@ void destination_straighten(Destination* to, bool in_stretches) {
     step.data = static_cast<const float*>(extra.data);
     step.row_stride = extra.dims[0] == 1 ? 0 : extra.strides[0];
   }
+  merge_clips(&to->bound);
   to->straight = chain;
   to->finish = chain ? &to->bound : nullptr;
 }

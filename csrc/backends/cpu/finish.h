@@ -11,7 +11,8 @@
 namespace pf {
 namespace plain {
 
-enum class FinishOp : int32_t { kAdd, kMultiply, kClip };
+/* kAddRowAndClip stands for an addition whose operand is the same for all rows, a bias, and the clip behind it. */
+enum class FinishOp : int32_t { kAdd, kMultiply, kClip, kAddRowAndClip };
 
 struct FinishStep {
   FinishOp op;
@@ -63,26 +64,38 @@ static PF_ALWAYS_INLINE void fetch_extras(int64_t rows, int64_t columns, const F
 template <int ROWS, int COUNT>
 static inline void finish_tile(const Finish& finish, int64_t row, int64_t column, Vector<float> (&sum)[ROWS][COUNT]) {
   constexpr int lanes = static_cast<int>(kLanes<float>);
-  for (int32_t s = 0; s < finish.count; ++s) {
-    const FinishStep& step = finish.steps[s];
-    const float* data = step.data + row * step.row_stride + column;
-    switch (step.op) {
-      case FinishOp::kAdd:
-#pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
+  for (const FinishStep *step = finish.steps, *end = step + finish.count; step != end; ++step) {
+    const float* data = step->data + column;
+    const int64_t stride = step->row_stride;
+    switch (step->op) {
+      case FinishOp::kAddRowAndClip: {
+        const Vector<float> low = broadcast(step->low), high = broadcast(step->high);
 #pragma GCC unroll 8
-          for (int j = 0; j < COUNT; ++j) sum[i][j] += load(data + i * step.row_stride + j * lanes);
+        for (int j = 0; j < COUNT; ++j) {
+          const Vector<float> bias = load(data + j * lanes);
+#pragma GCC unroll 16
+          for (int i = 0; i < ROWS; ++i) sum[i][j] = not_above(not_below(sum[i][j] + bias, low), high);
+        }
+        break;
+      }
+      case FinishOp::kAdd:
+        data += row * stride;
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i, data += stride) {
+#pragma GCC unroll 8
+          for (int j = 0; j < COUNT; ++j) sum[i][j] += load(data + j * lanes);
         }
         break;
       case FinishOp::kMultiply:
+        data += row * stride;
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
+        for (int i = 0; i < ROWS; ++i, data += stride) {
 #pragma GCC unroll 8
-          for (int j = 0; j < COUNT; ++j) sum[i][j] *= load(data + i * step.row_stride + j * lanes);
+          for (int j = 0; j < COUNT; ++j) sum[i][j] *= load(data + j * lanes);
         }
         break;
       case FinishOp::kClip: {
-        const Vector<float> low = broadcast(step.low), high = broadcast(step.high);
+        const Vector<float> low = broadcast(step->low), high = broadcast(step->high);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 8

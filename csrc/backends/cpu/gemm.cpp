@@ -16,6 +16,14 @@ constexpr int kRegisters = 16;
 /* Rows of the least tile of two vectors: with fewer sums than a unit has additions in flight, fewer rows take no less
  * time. */
 constexpr int kLeastRows = 4;
+/* Rows of the least and of the highest tile of three, which holds as many sums as one of two; where none is, one of one
+ * has sums enough. */
+#if defined(__AVX512F__)
+constexpr bool kThree = false;
+#else
+constexpr bool kThree = true;
+#endif
+constexpr int kLeastOfThree = 3, kMostOfThree = 4;
 /* Rows of the highest tile of four vectors; and where products are narrow, so that programs of them are small. */
 constexpr int kWideRows = 3;
 #if defined(__AVX2__)
@@ -123,7 +131,7 @@ struct Kind {
   int64_t rows, count;
 };
 
-constexpr int64_t kMostVectors = 2;  // of a row of a tile that may have fewer rows
+constexpr int64_t kMostVectors = 3;  // of a row of a tile that may have fewer rows
 
 /* `tiles` one below the other, of `rows` rows each though their kind has more: the last row stands for what is missing,
  * and memory beside for c. */
@@ -160,13 +168,13 @@ void fewer_rows(const Kind<T>& kind, int64_t rows, const Product<T>& product, in
   }
 }
 
-/* The least kind of two vectors that has `rows` rows. */
-template <typename T, int ROWS = kRows>
-Kind<T> kind_of_two(int64_t rows) {
-  if constexpr (ROWS > kLeastRows) {
-    if (rows < ROWS) return kind_of_two<T, ROWS - 1>(rows);
+/* The least kind of COUNT vectors that has `rows` rows, of those with ROWS rows, STEP fewer and so on to LEAST. */
+template <typename T, int COUNT, int LEAST, int ROWS, int STEP = 1>
+Kind<T> least_kind(int64_t rows) {
+  if constexpr (ROWS - STEP >= LEAST) {
+    if (rows <= ROWS - STEP) return least_kind<T, COUNT, LEAST, ROWS - STEP, STEP>(rows);
   }
-  return {tile<T, ROWS, 2>, ROWS, 2};
+  return {tile<T, ROWS, COUNT>, ROWS, COUNT};
 }
 
 /* Vectors of a row of a tile and rows of the highest of four, where a product is so wide; and whether there is a tile
@@ -178,13 +186,20 @@ struct Kinds {
   static constexpr int64_t widest = !narrow ? 8 : vectors < 4 ? vectors : 4;
   static constexpr int64_t wide_rows = narrow ? kNarrowRows : kWideRows;
   static constexpr bool single = !narrow || kPanel == kLanes<T>;
+  static constexpr bool three = kThree && !narrow;
+  static constexpr int step = narrow && kRows == 8 ? 2 : 1;  // of the heights of tiles of two
 
-  /* Vectors of a row where `left` are left: few rows have wider tiles, so that enough sums are in flight. */
-  static int64_t vectors_of(int64_t rows, int64_t left) {
+  /* Vectors of a row where `left` are left: few rows have wider tiles, so that enough sums are in flight; they are in
+   * the tile of three that stands for one of two and one of one. */
+  static int64_t vectors_of(int64_t rows, int64_t left, int64_t column) {
     if (widest >= 8 && rows == 1 && left >= 8) return 8;
     if (widest >= 4 && rows <= wide_rows && left >= 4) return 4;
+    if (three && rows >= 2 * kLeastOfThree && left == 3 && column % kPanel == 0) return 3;
     return minimum_of(left, 2);
   }
+
+  /* Rows of the highest tile of more than a few rows. */
+  static int64_t highest(int64_t count) { return count == 3 ? kMostOfThree : kRows; }
 
   /* The least kind that has `rows` rows of `count` vectors. */
   static Kind<T> of(int64_t rows, int64_t count) {
@@ -196,8 +211,11 @@ struct Kinds {
       if (count == 4 && rows == 2) return {tile<T, 2, 4>, 2, 4};
       if (count == 4) return {tile<T, 1, 4>, 1, 4};
     }
+    if constexpr (three) {
+      if (count == 3) return least_kind<T, 3, kLeastOfThree, kMostOfThree>(rows);
+    }
     if (single && count == 1) return {tile<T, kRows, 1>, kRows, 1};
-    return kind_of_two<T>(rows);
+    return least_kind<T, 2, kLeastRows, kRows, step>(rows);
   }
 };
 
@@ -210,8 +228,6 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
   constexpr int64_t lanes = kLanes<T>;
   const int64_t none = 0;
   const bool scattered = a.rows != nullptr;
-  const int64_t tiles = ceildiv(rows, kRows), low = rows / tiles, higher = rows - low * tiles;  // tiles of low + 1 rows
-  const int64_t ahead_step = kTurn * b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
   Product<T> product = {a.rows,
                         scattered ? a.runs : &none,
                         scattered ? a.run_count : 1,
@@ -223,12 +239,14 @@ void multiply_columns(int64_t rows, int64_t columns, int64_t depth, const Left<T
                         0,
                         &how};
   for (int64_t column = 0, count; column + lanes <= columns; column += count * lanes) {
-    count = Kinds<T, WIDTH>::vectors_of(rows, (columns - column) / lanes);
+    count = Kinds<T, WIDTH>::vectors_of(rows, (columns - column) / lanes, column);
     const T* left = a.data;
     const T* right = b.data + column / kPanel * b.panel_stride + column % kPanel;
     const bool last = (column / kPanel + 1) * kPanel >= columns;
     const char* next = reinterpret_cast<const char*>(right + (last ? b.ahead : b.panel_stride));
-    product.next_step = count > 2 ? 0 : ahead_step;
+    const int64_t tiles = ceildiv(rows, Kinds<T, WIDTH>::highest(count));
+    const int64_t low = rows / tiles, higher = rows - low * tiles;  // tiles of low + 1 rows
+    product.next_step = count > 2 ? 0 : kTurn * b.k_stride * static_cast<int64_t>(sizeof(T)) / tiles;
     for (int64_t row = 0; row < rows;) {
       const bool high = row < higher * (low + 1);
       const int64_t height = low + high, many = high ? higher : tiles - higher;
