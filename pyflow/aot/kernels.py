@@ -18,7 +18,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "copy": ("copy",),
     "cumulate": ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "linear_recurrence"),
     "elementwise": ("elementwise",),
-    "expand": ("expand_depthwise",),
+    "expand": ("expand_depthwise", "expand_depthwise_project"),
     "fill": ("iota", "sizes", "late_sizes", "define_sizes", "check_sizes"),
     "gather": ("gather", "scatter_add"),
     "matmul": ("matmul", "matmul_pack", "matmul_packed"),

@@ -1,17 +1,21 @@
-"""expand: a 1 x 1 convolution and the depthwise one that alone reads it become one op.
+"""expand: the convolutions of an inverted residual block become one op.
 
-What lies between them is the largest image of a mobile network: written and read as a whole it goes through memory,
-row by row it stays in the cache. Every element is the chain that it was, so the rule is exact.
+A convolution, the depthwise one that alone reads it, and the 1 x 1 one that alone reads that: what lies between them
+is the largest image of a mobile network. Written and read as a whole it goes through memory, some rows at a time it
+stays in the cache. Every element is the chain that it was, so the rules are exact.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from pyflow import dims
 from pyflow.algebra import number
 from pyflow.graph import Node, Value
 from pyflow.opdef import OPS
+from pyflow.ops.internal.expanded import DEPTHWISE
 from pyflow.ops.internal.packed import PANEL, is_depthwise
 from pyflow.ops.layers.windows import windows
 from pyflow.region import Alone, Region
@@ -19,7 +23,9 @@ from pyflow.rewrite import Rule, also_from, rewrite, shown
 from pyflow.target import Target
 
 LEAST_BYTES = 512 * 1024
-"""Of an image between the two: smaller ones stay in the cache as they are."""
+"""Of an image between the first two: smaller ones stay in the cache as they are."""
+MOST_BYTES = 128 * 1024
+"""Of the first one's weights, which pass by for every row."""
 
 
 def _bounds(node: Node) -> tuple[float, float] | None:
@@ -33,11 +39,21 @@ def _bounds(node: Node) -> tuple[float, float] | None:
 
 
 def _is_plain(node: Node) -> bool:
+    """Does each window see the pixel in its place alone?"""
     attrs = node.attrs
     if attrs["kernel"] != (1, 1) or attrs["stride"] != (1, 1) or attrs["groups"] != 1:
         return False
     out, before = windows(node.inputs[0].dims[1:3], (1, 1), (1, 1), attrs["padding"], (1, 1))
     return attrs["data_format"] == "NHWC" and before == (0, 0) and out == node.inputs[0].dims[1:3]
+
+
+class _Activated(NamedTuple):
+    """What a convolution's bias and bounds make of it."""
+
+    source: Node
+    bias: Value
+    bounds: tuple[float, float]
+    inside: tuple[Node, ...]
 
 
 class _Expand:
@@ -46,6 +62,37 @@ class _Expand:
         self.target = target
         self.alone = Alone(region)
 
+    def activated(self, value: Value, source: str) -> _Activated | None:
+        """``value`` as bounds of a bias, one of each channel, and the result of ``source``; all read here alone."""
+        inside = []
+        bounds = _bounds(value.node)
+        if bounds is not None:
+            inside.append(value.node)
+            value = value.node.inputs[0]
+        added = value.node
+        if added.op.name != "add":
+            return None
+        product, bias = added.inputs
+        if product.node.op.name != source:
+            product, bias = bias, product
+        channels = value.dims[-1]
+        if product.node.op.name != source or bias.dims[-1:] != (channels,) or dims.product(bias.dims) != channels:
+            return None
+        inside += [added, product.node]
+        if product.dtype is not value.dtype or not all(each in self.alone for each in inside):
+            return None
+        return _Activated(product.node, bias, bounds or (-math.inf, math.inf), tuple(inside))
+
+    def made(self, op: str, found: _Activated, operands: Callable[[Value], tuple[Value, ...]], **attrs: Any) -> Any:
+        """``op`` of ``operands`` of the bias, in the place of what was found, if they suit it."""
+        also_from(found.inside)
+        definition = OPS[op]
+        inputs = operands(shown("reshape", found.bias, shape=found.bias.dims[-1:]))
+        if any(value.dtype not in definition.kinds["T"] for value in inputs):
+            return None
+        node = self.table.make(definition, inputs, attrs)
+        return node.outputs[0] if self.target.place(node) == self.target.device else None
+
     def depthwise(self, node: Node) -> Value | None:
         wide, channels = node.inputs[0], node.attrs["channels"]
         if node.attrs["data_format"] != "NHWC" or not is_depthwise(node) or channels % PANEL:
@@ -53,40 +100,48 @@ class _Expand:
         size = dims.hint_of(dims.product(wide.dims[1:]))
         if size is None or size * wide.dtype.itemsize < LEAST_BYTES:
             return None
-        inside = []
-        bounds = _bounds(wide.node)
-        if bounds is not None:
-            inside.append(wide.node)
-            wide = wide.node.inputs[0]
-        added = wide.node
-        if added.op.name != "add":
+        found = self.activated(wide, "conv2d_packed")
+        if found is None:
             return None
-        product, bias = added.inputs
-        if product.node.op.name != "conv2d_packed":
-            product, bias = bias, product
-        expansion = product.node
-        if expansion.op.name != "conv2d_packed" or not _is_plain(expansion):
+        first = found.source.attrs
+        weights = dims.hint_of(dims.product(found.source.inputs[1].dims))
+        if first["data_format"] != "NHWC" or first["groups"] != 1 or first["pool"] != 1:
             return None
-        if bias.dims[-1:] != (channels,) or dims.product(bias.dims) != channels:
+        if weights is None or weights * wide.dtype.itemsize > MOST_BYTES:
             return None
-        inside += [added, expansion]
-        if product.dtype is not node.types[0].dtype or not all(each in self.alone for each in inside):
+        return self.made(
+            "expand_depthwise",
+            found,
+            lambda bias: (*found.source.inputs, bias, node.inputs[1]),
+            low=found.bounds[0],
+            high=found.bounds[1],
+            **{f"expand_{name}": first[name] for name in ("kernel", "stride", "padding", "dilation")},
+            **{name: node.attrs[name] for name in DEPTHWISE},
+        )
+
+    def project(self, node: Node) -> Value | None:
+        if not _is_plain(node) or node.attrs["pool"] != 1:
             return None
-        also_from(inside)
-        low, high = bounds or (-math.inf, math.inf)
-        operands = (*expansion.inputs, shown("reshape", bias, shape=(channels,)), node.inputs[1])
-        definition = OPS["expand_depthwise"]
-        if any(value.dtype not in definition.kinds["T"] for value in operands):
+        found = self.activated(node.inputs[0], "expand_depthwise")
+        if found is None:
             return None
-        attrs = {name: value for name, value in node.attrs.items() if name in definition.attrs}
-        made = self.table.make(definition, operands, {"low": low, "high": high, **attrs})
-        return made.outputs[0] if self.target.place(made) == self.target.device else None
+        return self.made(
+            "expand_depthwise_project",
+            found,
+            lambda bias: (*found.source.inputs, bias, node.inputs[1]),
+            next_low=found.bounds[0],
+            next_high=found.bounds[1],
+            outputs=node.attrs["channels"],
+            **found.source.attrs,
+        )
 
 
 def expand(region: Region, target: Target) -> Region:
-    """``region`` with the expansions of large images and their depthwise convolutions as one op each."""
+    """``region`` with the convolutions around large depthwise ones as one op each."""
     if not any(node.op.name == "conv2d_packed" and node.attrs["groups"] != 1 for node in region.nodes()):
         return region
-    rules = _Expand(region, target)
-    rule = Rule("depthwise", ("conv2d_packed",), rules.depthwise, why="what lies between stays in the cache")
+    why = "what lies between stays in the cache"
+    rule = Rule("depthwise", ("conv2d_packed",), _Expand(region, target).depthwise, why=why)
+    region = rewrite(region, (rule,), target.numerics)
+    rule = Rule("project", ("conv2d_packed",), _Expand(region, target).project, why=why)
     return rewrite(region, (rule,), target.numerics)

@@ -60,7 +60,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("merge", merge, "projections to one product, after place: attention is one node; before layout packs weights"),
     Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
     Pass("simplify_again", simplify, "expand and layout leave identities behind"),
-    Pass("expand", expand, "1 x 1 and depthwise as one, before fuse: what follows the second joins the call"),
+    Pass("expand", expand, "blocks of mobile networks as one, before fuse: what follows the last joins the call"),
     Pass("pool", pool, "maxima where a convolution makes them, before fuse: bias and activation join the call"),
     Pass("fuse", fuse, "groups to fused nodes, last of the graph passes: it sees what will run", required=True),
     Pass("schedule", schedule, "graph to plan: low peak memory among legal orders", required=True),

@@ -5,11 +5,13 @@ import pytest
 from helpers import pf
 
 
-def block(x, *, channels=96, between=lambda h: pf.clip(h, 0.0, 6.0), stride=1, bias=True):
+def block(x, *, channels=96, between=lambda h: pf.clip(h, 0.0, 6.0), stride=1, bias=True, first=None):
     """The first two convolutions of an inverted residual block, NCHW."""
     rng = np.random.default_rng(1)
     inner = x.shape[1]
-    h = pf.conv2d(x, pf.constant(rng.standard_normal((channels, inner, 1, 1)).astype("f")))
+    kernel, *geometry = first or ((1, 1), 1, "valid", 1)
+    w = pf.constant(rng.standard_normal((channels, inner, *kernel)).astype("f"))
+    h = pf.conv2d(x, w, None, *geometry)
     if bias:
         h = h + pf.constant(rng.standard_normal((channels, 1, 1)).astype("f"))
     h = between(h)
@@ -51,6 +53,61 @@ def test_large_images_are_expanded_row_by_row_with_the_same_bits(between, stride
     assert np.asarray(y).tobytes() == np.asarray(apart).tobytes()
 
 
+def projected(h, columns=24, kernel=(1, 1), **options):
+    rng = np.random.default_rng(4)
+    h = pf.conv2d(h, pf.constant(rng.standard_normal((columns, h.shape[1], *kernel)).astype("f")), **options)
+    return h + pf.constant(rng.standard_normal((columns, 1, 1)).astype("f"))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [((3, 3), 2, ((1, 1), (1, 1)), 1), ((3, 2), (2, 1), "same", (1, 2)), ((5, 5), 2, "valid", 1)],
+    ids=["strided", "dilated", "nothing outside"],
+)
+def test_a_first_convolution_of_any_window_is_one_with_what_reads_it(first, monkeypatch) -> None:
+    def build(x):
+        return block(x, first=first)[1]
+
+    y, text = run(build, ["n", 3, 113, 120])
+    assert "expand_depthwise" in str(text)
+    apart, text = unfused(monkeypatch, build, ["n", 3, 113, 120])
+    assert "expand_depthwise" not in str(text)
+    assert np.asarray(y).tobytes() == np.asarray(apart).tobytes()
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_projection_is_made_strip_by_strip_with_the_same_bits(residual, monkeypatch) -> None:
+    def build(x):
+        y = projected(block(x)[1])
+        return pf.relu(x + y) if residual else y
+
+    y, text = run(build, ["n", 24, 57, 56])
+    assert "expand_depthwise_project" in str(text)
+    apart, text = unfused(monkeypatch, build, ["n", 24, 57, 56])
+    assert "expand_depthwise" not in str(text)
+    assert np.asarray(y).tobytes() == np.asarray(apart).tobytes()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: (lambda h: (projected(h), h))(block(x)[1]),
+        lambda x: projected(block(x)[1], kernel=(3, 3)),
+        lambda x: projected(block(x)[1], stride=2),
+        lambda x: projected(block(x)[1], padding=((1, 1), (1, 1))),
+        lambda x: projected(pf.tanh(block(x)[1])),
+        lambda x: pf.max_pool2d(projected(block(x)[1]), 2),
+    ],
+    ids=["read elsewhere", "a larger window", "a stride", "padding", "another activation", "pooled"],
+)
+def test_what_cannot_be_projected_is_expanded_all_the_same(build, monkeypatch) -> None:
+    y, text = run(build, ["n", 24, 56, 56])
+    apart, _ = unfused(monkeypatch, build, ["n", 24, 56, 56])
+    for one, other in zip(*((each if isinstance(each, tuple) else (each,)) for each in (y, apart)), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    assert "expand_depthwise" in str(text)
+
+
 def test_channels_last_with_a_bias_of_one_axis(monkeypatch) -> None:
     rng = np.random.default_rng(3)
     shapes = (1, 1, 8, 96), (96,), (3, 3, 1, 96)
@@ -76,8 +133,9 @@ def test_channels_last_with_a_bias_of_one_axis(monkeypatch) -> None:
         (lambda x: block(x, bias=False)[1], [1, 8, 56, 56]),
         (block, [1, 8, 56, 56]),
         (lambda x: block(x)[1], [1, 8, "h", 56]),
+        (lambda x: block(x, first=((3, 3), 2, ((1, 1), (1, 1)), 1))[1], [1, 40, 112, 112]),
     ],
-    ids=["small", "no whole panels", "another activation", "no bias", "read elsewhere", "unknown size"],
+    ids=["small", "no whole panels", "another activation", "no bias", "read elsewhere", "unknown size", "many weights"],
 )
 def test_others_stay(build, shape) -> None:
     graph = pf.Graph()

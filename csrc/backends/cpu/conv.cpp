@@ -54,31 +54,6 @@ void conv_init(const pf_call* call, Forward* forward) {
   convolution_init(&conv, call, attrs, copy, kernel_h, kernel_w, attrs.groups, channels, false);
 }
 
-/* Row `task` of the copy. */
-template <typename T>
-void copy_row(const Forward& forward, const pf_view& x, int64_t task, T* to) {
-  const int64_t width = forward.dims[2], channels = forward.dims[3];
-  to += task * forward.strides[1];
-  const int64_t row = task % forward.dims[1] - forward.pad_top;
-  const int64_t before = minimum_of(width, maximum_of(0, forward.pad_left));
-  const int64_t inside = minimum_of(width, forward.pad_left + x.dims[2]);
-  if (row < 0 || row >= x.dims[1] || inside <= before) {
-    memset(to, 0, static_cast<size_t>(width * channels) * sizeof(T));
-    return;
-  }
-  const T* from = static_cast<const T*>(x.data) + task / forward.dims[1] * x.strides[0] + row * x.strides[1];
-  from += (before - forward.pad_left) * x.strides[2];
-  memset(to, 0, static_cast<size_t>(before * channels) * sizeof(T));
-  memset(to + inside * channels, 0, static_cast<size_t>((width - inside) * channels) * sizeof(T));
-  to += before * channels;
-  const int64_t count = inside - before;
-  if (x.strides[3] == 1 && x.strides[2] == channels) {
-    memcpy(to, from, static_cast<size_t>(count * channels) * sizeof(T));
-    return;
-  }
-  gemm::pack_left(count, channels, from, x.strides[2], x.strides[3], to, channels);
-}
-
 template <bool PACKED>
 int32_t conv_supports(const pf_step* step, char* why, size_t why_size) {
   const int32_t nints = PACKED ? kPackedInts : 7;
@@ -149,7 +124,9 @@ uint32_t run_tasks(const Forward& forward, const pf_call* call, const pf_task* t
     return 0;
   }
   if (forward.copies && task->phase == (PACKED ? 0 : 1)) {
-    for (int64_t i = task->begin; i < task->end; ++i) copy_row(forward, call->inputs[0], i, copy);
+    for (int64_t i = task->begin; i < task->end; ++i)
+      copy_padded<T>(call->inputs[0], i / forward.dims[1], i % forward.dims[1] - forward.pad_top, forward.pad_left,
+                     forward.dims[2], copy + i * forward.strides[1]);
     return 0;
   }
   const T* source = forward.copies ? copy : static_cast<const T*>(call->inputs[0].data);

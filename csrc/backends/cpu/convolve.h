@@ -8,43 +8,11 @@
 
 #include "backends/cpu/destination.h"
 #include "backends/cpu/gemm.h"
+#include "backends/cpu/windows.h"
 #include "kernels/lanes.h"
 
 namespace pf {
 namespace PF_ISA {
-
-/* Along one spatial axis, tap t of the window at position p reads (p * step + origin + t * tap_step) / divisor, if
- * that divides evenly and lies in [0, size). */
-struct WindowAxis {
-  int64_t taps, step, origin, tap_step, divisor, size;
-
-  /* The place read, or -1. */
-  int64_t at(int64_t position, int64_t tap) const {
-    int64_t place = position * step + origin + tap * tap_step;
-    if (place < 0) return -1;
-    if (divisor != 1) {
-      if (place % divisor != 0) return -1;
-      place /= divisor;
-    }
-    return place < size ? place : -1;
-  }
-  /* True if every tap of the window lies inside; may miss some if there is a divisor. */
-  bool inside(int64_t position) const {
-    if (divisor != 1) return false;
-    const int64_t first = position * step + origin;
-    const int64_t last = first + (taps - 1) * tap_step;
-    return first >= 0 && first < size && last >= 0 && last < size;
-  }
-};
-
-static inline WindowAxis forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t size) {
-  return {taps, stride, -pad, dilation, 1, size};
-}
-
-/* The windows of outputs that a given input took part in. */
-static inline WindowAxis backward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t size) {
-  return {taps, 1, pad, -dilation, stride, size};
-}
 
 /* Attributes of the conv kernels, in the order of their ints; and the edge of the windows of sums of which the largest
  * is kept, 1 or 2. */
@@ -246,16 +214,10 @@ struct ConvolutionBlock {
   T* out;
   T* sums;
 
-  ConvolutionBlock(const Convolution& conv, const ConvolutionScratch& parts, const T* from, const T* packed,
-                   int64_t task, char* scratch) {
-    const int64_t block = task % conv.pixel_blocks;
-    const int64_t rest = task / conv.pixel_blocks;
-    const int64_t panel_group = rest % conv.panel_groups;
-    const int64_t group = rest / conv.panel_groups;
-    pixel = conv.block_begin(block);
-    rows = conv.block_begin(block + 1) - pixel;
-    const int64_t panel = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group);
-    panels = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
+  /* Pixels [first, first + count) by panels [panel, panel + wide) of a group. */
+  ConvolutionBlock(const Convolution& conv, const T* from, const T* packed, int64_t group, int64_t first, int64_t count,
+                   int64_t panel, int64_t wide, char* beside)
+      : pixel(first), rows(count), panels(wide) {
     column = group * conv.columns + panel * gemm::kPanel;
     columns = minimum_of(panels * gemm::kPanel, conv.columns - panel * gemm::kPanel);
     panel_stride = conv.depth * gemm::kPanel;
@@ -265,11 +227,32 @@ struct ConvolutionBlock {
     sums_stride = conv.straight() ? gemm::kPanel : panels * gemm::kPanel;
     source = from + group * conv.channels * conv.source_strides[3];
     weights = packed + (group * conv.panels + panel) * panel_stride;
-    sums = reinterpret_cast<T*>(scratch + parts.sums);
+    sums = reinterpret_cast<T*>(beside);
     out = static_cast<T*>(destination.output.data);
     if (straight > 0) out += pixel * destination.row_stride() + column;
   }
 };
+
+/* The block of a task. */
+template <typename T>
+static inline ConvolutionBlock<T> block_of_task(const Convolution& conv, const ConvolutionScratch& parts,
+                                                const T* source, const T* weights, int64_t task, char* scratch) {
+  const int64_t block = task % conv.pixel_blocks;
+  const int64_t rest = task / conv.pixel_blocks;
+  const int64_t panel_group = rest % conv.panel_groups;
+  const int64_t pixel = conv.block_begin(block);
+  const int64_t panel = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group);
+  const int64_t panels = gemm::panel_begin(conv.panels, conv.panel_groups, panel_group + 1) - panel;
+  return {conv,
+          source,
+          weights,
+          rest / conv.panel_groups,
+          pixel,
+          conv.block_begin(block + 1) - pixel,
+          panel,
+          panels,
+          scratch + parts.sums};
+}
 
 /* Taps [k0, k0 + depth) of the block, whose left operand is `left`. */
 template <typename T>
@@ -289,6 +272,25 @@ static inline void multiply_taps(const Convolution& conv, const ConvolutionBlock
     right.data += block.straight / gemm::kPanel * block.panel_stride + block.straight % gemm::kPanel;
     gemm::multiply_columns(block.rows, ceildiv(block.buffered, lanes) * lanes, depth, left, right, block.sums,
                            block.sums_stride, {k0 > 0, nullptr, 0, 0});
+  }
+}
+
+/* Calls multiply(left, k0, depth) for the taps of windows in turn: `count` runs of `length` elements, run i where
+ * place(i) says from each of `rows` on, several at a time if they are short. `runs` has room for all their places. */
+template <typename T, typename Place, typename Multiply>
+static inline void over_runs(int64_t count, int64_t length, const T* const* rows, int64_t* runs, const Place& place,
+                             const Multiply& multiply) {
+  const int64_t pieces = maximum_of(1, ceildiv(length, gemm::kDepth));           // of a run
+  const int64_t together = maximum_of(1, gemm::kDepth / maximum_of(1, length));  // runs
+  gemm::Left<T> left = {nullptr, 0, rows, runs, 0, 0};
+  for (int64_t run = 0; run < count; run += left.run_count) {
+    left.run_count = minimum_of(together, count - run);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = gemm::part_begin(length, pieces, piece);
+      left.run_length = gemm::part_begin(length, pieces, piece + 1) - begin;
+      for (int64_t i = 0; i < left.run_count; ++i) runs[i] = place(run + i) + begin;
+      multiply(left, run * length + begin, left.run_count * left.run_length);
+    }
   }
 }
 
@@ -316,21 +318,11 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
     }
     at.column += (count - 1) * conv.pool;
   }
-  const int64_t pieces = ceildiv(length, gemm::kDepth);                          // of a run
-  const int64_t together = maximum_of(1, gemm::kDepth / maximum_of(1, length));  // runs
-  gemm::Left<T> left = {nullptr, 0, rows, runs, 0, 0};
-  for (int64_t run = 0; run < count; run += left.run_count) {
-    left.run_count = minimum_of(together, count - run);
-    for (int64_t piece = 0; piece < pieces; ++piece) {
-      const int64_t begin = gemm::part_begin(length, pieces, piece);
-      left.run_length = gemm::part_begin(length, pieces, piece + 1) - begin;
-      for (int64_t i = 0; i < left.run_count; ++i) {
-        const int64_t y = (run + i) / across, x = (run + i) % across;
-        runs[i] = y * conv.vertical.tap_step * strides[1] + x * conv.horizontal.tap_step * strides[2] + begin;
-      }
-      multiply_taps(conv, block, left, run * length + begin, left.run_count * left.run_length);
-    }
-  }
+  const auto place = [&](int64_t run) {
+    return run / across * conv.vertical.tap_step * strides[1] + run % across * conv.horizontal.tap_step * strides[2];
+  };
+  over_runs(count, length, rows, runs, place,
+            [&](const gemm::Left<T>& left, int64_t k0, int64_t depth) { multiply_taps(conv, block, left, k0, depth); });
 }
 
 /* Multiplies windows that are rows of the source, or are GATHERED first. */
@@ -352,6 +344,15 @@ static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>
     }
     multiply_taps(conv, block, left, k0, depth);
   }
+}
+
+/* What was summed beside to the destination. */
+template <typename T>
+static inline void write_buffered(const Convolution& conv, const ConvolutionBlock<T>& block, char* scratch,
+                                  uint32_t* faults) {
+  if (block.buffered == 0) return;
+  destination_write_flat(conv.destination, block.sums, block.sums_stride, block.pixel, block.rows,
+                         block.column + block.straight, block.buffered, scratch, faults);
 }
 
 /* Of ROWS windows of sums in a vector of columns the largest, NaN if there is one, finished as rows from `row` on. */
@@ -398,7 +399,7 @@ static void write_largest(const Convolution& conv, const ConvolutionBlock<T>& bl
 template <bool GATHERED, typename T>
 static void convolve_block(const Convolution& conv, const ConvolutionScratch& parts, const T* source, const T* weights,
                            int64_t task, char* scratch, uint32_t* faults) {
-  const ConvolutionBlock<T> block(conv, parts, source, weights, task, scratch);
+  const ConvolutionBlock<T> block = block_of_task<T>(conv, parts, source, weights, task, scratch);
   int64_t* offsets = reinterpret_cast<int64_t*>(scratch + parts.offsets);
   if (conv.direct && !conv.plain && conv.depth > 0) {
     multiply_direct(conv, block, offsets);
@@ -408,9 +409,7 @@ static void convolve_block(const Convolution& conv, const ConvolutionScratch& pa
   if constexpr (!GATHERED) {
     if (conv.pool > 1) return write_largest(conv, block, scratch + parts.epilogue, faults);
   }
-  if (block.buffered == 0) return;
-  destination_write_flat(conv.destination, block.sums, block.sums_stride, block.pixel, block.rows,
-                         block.column + block.straight, block.buffered, scratch + parts.epilogue, faults);
+  write_buffered(conv, block, scratch + parts.epilogue, faults);
 }
 
 /* Packs panel `index` of [groups][panels] from w[KH,KW,C/groups,O]. Its columns are the output channels, or with

@@ -7,15 +7,6 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
-/* Where the sums of a stretch of pixels of a row go. */
-template <typename T>
-struct DepthwiseTarget {
-  T* data;
-  int64_t stride;
-  const Finish* finish;  // or nullptr
-  int64_t pixel;
-};
-
 /* Sources of the windows of some neighbouring pixels, KERNEL rows of them. */
 template <typename T, int KERNEL>
 struct Inside {  // all lie in the image
@@ -129,16 +120,17 @@ int64_t depthwise_row(const Convolution& conv, const T* image, const T* zeros, i
   return at;
 }
 
-/* The same for any window and any strides, into sums of whole vectors. */
+/* The same for any window and any strides: sums grow in the target. */
 template <typename T>
 void depthwise_any(const Convolution& conv, const T* image, const T* zeros, T* copies, int64_t row, int64_t begin,
-                   int64_t end, const T* weights, T* sums) {
+                   int64_t end, const T* weights, const DepthwiseTarget<T>& target) {
   constexpr int64_t lanes = kLanes<T>;
   const int64_t channels = depthwise_channels<T>(conv);
   const int64_t taps = conv.vertical.taps * conv.horizontal.taps;
   const bool in_place = conv.source_strides[3] == 1 && channels == conv.groups;
-  memset(sums, 0, static_cast<size_t>((end - begin) * channels) * sizeof(T));
-  for (int64_t at = begin; at < end; ++at, sums += channels) {
+  for (int64_t at = begin; at < end; ++at) {
+    T* const sums = target.data + (at - begin) * target.stride;
+    memset(sums, 0, static_cast<size_t>(channels) * sizeof(T));
     for (int64_t tap = 0; tap < taps; ++tap) {
       const int64_t y = conv.vertical.at(row, tap / conv.horizontal.taps);
       const int64_t x = conv.horizontal.at(at, tap % conv.horizontal.taps);
@@ -155,10 +147,48 @@ void depthwise_any(const Convolution& conv, const T* image, const T* zeros, T* c
         store(sums + c, multiply_add(load(from + c), load(weight), load(sums + c)));
       }
     }
+    if constexpr (sizeof(T) == sizeof(float)) {
+      for (int64_t c = 0; target.finish != nullptr && c < channels; c += lanes) {
+        Vector<T> sum[1][1] = {{load(sums + c)}};
+        finish_tile(*target.finish, target.pixel + at - begin, c, sum);
+        store(sums + c, sum[0][0]);
+      }
+    }
   }
 }
 
+/* Is there a depthwise_row for the windows? */
+template <typename T>
+bool sums_in_registers(const Convolution& conv) {
+  const WindowAxis& v = conv.vertical;
+  const WindowAxis& h = conv.horizontal;
+  return v.taps == h.taps && (v.taps == 3 || v.taps == 5) && h.tap_step == 1 && (h.step == 1 || h.step == 2) &&
+         conv.source_strides[3] == 1 && depthwise_channels<T>(conv) == conv.groups;
+}
+
 }  // namespace
+
+template <typename T>
+void depthwise_sums(const Convolution& conv, const DepthwiseScratch& parts, const T* source, const T* weights,
+                    int64_t line, int64_t begin, int64_t end, const DepthwiseTarget<T>& target, char* scratch) {
+  const int64_t row = line % conv.height;
+  const T* image = source + line / conv.height * conv.source_strides[0];
+  const int64_t channels = depthwise_channels<T>(conv);
+  T* zeros = reinterpret_cast<T*>(scratch);
+  memset(zeros, 0, static_cast<size_t>(channels) * sizeof(T));
+  const int64_t taps = conv.vertical.taps, step = conv.horizontal.step;
+  if (!sums_in_registers<T>(conv)) {
+    depthwise_any(conv, image, zeros, reinterpret_cast<T*>(scratch + parts.copies), row, begin, end, weights, target);
+  } else if (taps == 3 && step == 1) {
+    depthwise_row<T, 3, 1, 4>(conv, image, zeros, row, begin, end, weights, target);
+  } else if (taps == 3) {
+    depthwise_row<T, 3, 2, 4>(conv, image, zeros, row, begin, end, weights, target);
+  } else if (step == 1) {
+    depthwise_row<T, 5, 1, 4>(conv, image, zeros, row, begin, end, weights, target);
+  } else {
+    depthwise_row<T, 5, 2, 4>(conv, image, zeros, row, begin, end, weights, target);
+  }
+}
 
 template <typename T>
 void depthwise_block(const Convolution& conv, const DepthwiseScratch& parts, const T* source, const T* weights,
@@ -167,42 +197,25 @@ void depthwise_block(const Convolution& conv, const DepthwiseScratch& parts, con
   const int64_t line = task / cuts;
   const int64_t begin = gemm::part_begin(conv.width, cuts, task % cuts);
   const int64_t end = gemm::part_begin(conv.width, cuts, task % cuts + 1);
-  const int64_t row = line % conv.height;
   const int64_t pixel = line * conv.width + begin;
-  const T* image = source + line / conv.height * conv.source_strides[0];
   const int64_t channels = depthwise_channels<T>(conv);
-  T* zeros = reinterpret_cast<T*>(scratch);
-  T* sums = reinterpret_cast<T*>(scratch + parts.sums);
-  memset(zeros, 0, static_cast<size_t>(channels) * sizeof(T));
-  const WindowAxis& v = conv.vertical;
-  const WindowAxis& h = conv.horizontal;
-  const bool square = v.taps == h.taps && h.tap_step == 1 && conv.source_strides[3] == 1 && channels == conv.groups;
   const Destination& destination = conv.destination;
-  DepthwiseTarget<T> target = {sums, channels, nullptr, pixel};
-  const bool straight = square && destination.straight;
-  if (straight) {
+  if (destination.straight && sums_in_registers<T>(conv)) {
     const int64_t stride = destination.row_stride();
-    target = {static_cast<T*>(destination.output.data) + pixel * stride, stride, destination.finish, pixel};
-  }
-  if (square && v.taps == 3 && h.step == 1) {
-    depthwise_row<T, 3, 1, 4>(conv, image, zeros, row, begin, end, weights, target);
-  } else if (square && v.taps == 3 && h.step == 2) {
-    depthwise_row<T, 3, 2, 4>(conv, image, zeros, row, begin, end, weights, target);
-  } else if (square && v.taps == 5 && h.step == 1) {
-    depthwise_row<T, 5, 1, 4>(conv, image, zeros, row, begin, end, weights, target);
-  } else if (square && v.taps == 5 && h.step == 2) {
-    depthwise_row<T, 5, 2, 4>(conv, image, zeros, row, begin, end, weights, target);
-  } else {
-    depthwise_any(conv, image, zeros, reinterpret_cast<T*>(scratch + parts.copies), row, begin, end, weights, sums);
-    destination_write_flat(destination, sums, channels, pixel, end - begin, 0, conv.groups, scratch + parts.epilogue,
-                           faults);
+    T* const to = static_cast<T*>(destination.output.data) + pixel * stride;
+    depthwise_sums<T>(conv, parts, source, weights, line, begin, end, {to, stride, destination.finish, pixel}, scratch);
     return;
   }
-  if (straight) return;
+  T* const sums = reinterpret_cast<T*>(scratch + parts.sums);
+  depthwise_sums<T>(conv, parts, source, weights, line, begin, end, {sums, channels, nullptr, pixel}, scratch);
   destination_write_flat(destination, sums, channels, pixel, end - begin, 0, conv.groups, scratch + parts.epilogue,
                          faults);
 }
 
+template void depthwise_sums(const Convolution&, const DepthwiseScratch&, const float*, const float*, int64_t, int64_t,
+                             int64_t, const DepthwiseTarget<float>&, char*);
+template void depthwise_sums(const Convolution&, const DepthwiseScratch&, const double*, const double*, int64_t,
+                             int64_t, int64_t, const DepthwiseTarget<double>&, char*);
 template void depthwise_block(const Convolution&, const DepthwiseScratch&, const float*, const float*, int64_t, char*,
                               uint32_t*);
 template void depthwise_block(const Convolution&, const DepthwiseScratch&, const double*, const double*, int64_t, char*,

@@ -62,6 +62,21 @@ static inline DepthwiseScratch depthwise_scratch_of(const Convolution& conv) {
   return conv.element == sizeof(float) ? depthwise_scratch<float>(conv) : depthwise_scratch<double>(conv);
 }
 
+/* Where sums go: those of pixel i of a stretch to data + i * stride, finished as row `pixel` + i if T is float. */
+template <typename T>
+struct DepthwiseTarget {
+  T* data;
+  int64_t stride;
+  const Finish* finish;  // or nullptr
+  int64_t pixel;
+};
+
+/* Pixels [begin, end) of row `line`, counted through all images. The target has whole vectors of channels; of `scratch`
+ * the zeros and the copies are used. */
+template <typename T>
+void depthwise_sums(const Convolution& conv, const DepthwiseScratch& parts, const T* source, const T* weights,
+                    int64_t line, int64_t begin, int64_t end, const DepthwiseTarget<T>& target, char* scratch);
+
 /* One task: a stretch of a row. T is float or double. */
 template <typename T>
 void depthwise_block(const Convolution& conv, const DepthwiseScratch& parts, const T* source, const T* weights,

@@ -9,7 +9,7 @@ import numpy as np
 
 from cases.case import FLOATS, NUMERIC, Case, distinct, normal
 from pyflow.opdef import call
-from pyflow.ops.internal.expanded import expand_depthwise
+from pyflow.ops.internal.expanded import expand_depthwise, expand_depthwise_project
 from pyflow.ops.internal.packed import conv2d_pack, conv2d_packed, matmul_pack, matmul_packed
 from pyflow.ops.internal.winograd import conv2d_winograd, winograd_pack
 from pyflow.ops.layers.conv import conv2d
@@ -153,8 +153,26 @@ def _largest(y: np.ndarray) -> np.ndarray:
 
 def _expanded(x: Any, w: Any, bias: Any, taps: Any) -> Any:
     panels, packed = conv2d_pack(w[None, None], 1, "NHWC"), conv2d_pack(taps.reshape((3, 3, 1, 16)), 1, "NHWC")
+    first = {"expand_kernel": (1, 1), "expand_stride": 1, "expand_padding": "valid", "expand_dilation": 1}
     attrs = {"stride": (2, 1), "padding": 1, "groups": 16, "data_format": "NHWC"}
-    return expand_depthwise(x, panels, bias, packed, -0.5, 1.0, (3, 3), 16, **attrs)
+    return expand_depthwise(x, panels, bias, packed, **first, low=-0.5, high=1.0, kernel=(3, 3), channels=16, **attrs)
+
+
+def _projected(x: Any, w: Any, bias: Any, taps: Any, projection: Any) -> Any:
+    panels = conv2d_pack(w, 1, "NHWC")
+    packed = conv2d_pack(taps.reshape((3, 3, 1, 16)), 1, "NHWC"), conv2d_pack(projection[None, None], 1, "NHWC")
+    attrs = {"expand_kernel": (3, 2), "expand_stride": (2, 1), "expand_padding": "same", "expand_dilation": (1, 2)}
+    attrs |= {"low": -0.5, "high": 1.0, "next_low": -1.0, "next_high": 0.25, "kernel": (3, 3), "channels": 16}
+    attrs |= {"stride": (1, 2), "padding": 1, "groups": 16, "data_format": "NHWC", "outputs": 5}
+    return expand_depthwise_project(x, panels, bias, packed[0], bias, packed[1], **attrs)
+
+
+def _projected_expected(x: np.ndarray, w: np.ndarray, b: np.ndarray, taps: np.ndarray, projection: np.ndarray) -> Any:
+    wide = _convolution(x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1), (2, 1), "same", (1, 2), 1)
+    wide = np.clip(wide + b[:, None, None], -0.5, 1.0)
+    taps = taps.reshape(3, 3, 1, 16).transpose(3, 2, 0, 1)
+    y = _convolution(wide, taps, (1, 2), ((1, 1), (1, 1)), (1, 1), 16)
+    return np.clip(y + b[:, None, None], -1.0, 0.25).transpose(0, 2, 3, 1) @ projection
 
 
 CASES = [
@@ -225,6 +243,15 @@ CASES = [
             (1, 1),
             16,
         ).transpose(0, 2, 3, 1),
+        rtol=1e-4,
+        atol=1e-5,
+    ),
+    Case(
+        _projected,
+        (normal(2, 9, 7, 3), normal(3, 2, 3, 16), normal(16), normal(9, 16), normal(16, 5)),
+        label="expand_depthwise_project",
+        symbolic=False,
+        expected=lambda *arrays, **_: _projected_expected(*arrays),
         rtol=1e-4,
         atol=1e-5,
     ),
