@@ -61,6 +61,11 @@ class _Expand:
         self.table = region.table
         self.target = target
         self.alone = Alone(region)
+        self.made_alone: set[Node] = set()
+        """Nodes of ``depthwise`` in the place of ones that are alone."""
+
+    def is_alone(self, node: Node) -> bool:
+        return node in self.made_alone or node in self.alone
 
     def activated(self, value: Value, source: str) -> _Activated | None:
         """``value`` as bounds of a bias, one of each channel, and the result of ``source``; all read here alone."""
@@ -79,11 +84,13 @@ class _Expand:
         if product.node.op.name != source or bias.dims[-1:] != (channels,) or dims.product(bias.dims) != channels:
             return None
         inside += [added, product.node]
-        if product.dtype is not value.dtype or not all(each in self.alone for each in inside):
+        if product.dtype is not value.dtype or not all(map(self.is_alone, inside)):
             return None
         return _Activated(product.node, bias, bounds or (-math.inf, math.inf), tuple(inside))
 
-    def made(self, op: str, found: _Activated, operands: Callable[[Value], tuple[Value, ...]], **attrs: Any) -> Any:
+    def made(
+        self, op: str, found: _Activated, operands: Callable[[Value], tuple[Value, ...]], **attrs: Any
+    ) -> Value | None:
         """``op`` of ``operands`` of the bias, in the place of what was found, if they suit it."""
         also_from(found.inside)
         definition = OPS[op]
@@ -109,7 +116,7 @@ class _Expand:
             return None
         if weights is None or weights * wide.dtype.itemsize > MOST_BYTES:
             return None
-        return self.made(
+        made = self.made(
             "expand_depthwise",
             found,
             lambda bias: (*found.source.inputs, bias, node.inputs[1]),
@@ -118,6 +125,9 @@ class _Expand:
             **{f"expand_{name}": first[name] for name in ("kernel", "stride", "padding", "dilation")},
             **{name: node.attrs[name] for name in DEPTHWISE},
         )
+        if made is not None and node in self.alone:
+            self.made_alone.add(made.node)
+        return made
 
     def project(self, node: Node) -> Value | None:
         if not _is_plain(node) or node.attrs["pool"] != 1:
@@ -140,8 +150,13 @@ def expand(region: Region, target: Target) -> Region:
     """``region`` with the convolutions around large depthwise ones as one op each."""
     if not any(node.op.name == "conv2d_packed" and node.attrs["groups"] != 1 for node in region.nodes()):
         return region
+    rules = _Expand(region, target)
     why = "what lies between stays in the cache"
-    rule = Rule("depthwise", ("conv2d_packed",), _Expand(region, target).depthwise, why=why)
-    region = rewrite(region, (rule,), target.numerics)
-    rule = Rule("project", ("conv2d_packed",), _Expand(region, target).project, why=why)
-    return rewrite(region, (rule,), target.numerics)
+    return rewrite(
+        region,
+        (
+            Rule("depthwise", ("conv2d_packed",), rules.depthwise, why=why),
+            Rule("project", ("conv2d_packed",), rules.project, why=why),
+        ),
+        target.numerics,
+    )
