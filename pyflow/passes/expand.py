@@ -8,7 +8,6 @@ stays in the cache. Every element is the chain that it was, so the rules are exa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pyflow import dims
@@ -88,17 +87,16 @@ class _Expand:
             return None
         return _Activated(product.node, bias, bounds or (-math.inf, math.inf), tuple(inside))
 
-    def made(
-        self, op: str, found: _Activated, operands: Callable[[Value], tuple[Value, ...]], **attrs: Any
-    ) -> Value | None:
-        """``op`` of ``operands`` of the bias, in the place of what was found, if they suit it."""
+    def made(self, op: str, found: _Activated, node: Node, **attrs: Any) -> Value | None:
+        """``op`` in the place of what was found and of the convolution ``node`` that reads it, if they suit it."""
         also_from(found.inside)
         definition = OPS[op]
-        inputs = operands(shown("reshape", found.bias, shape=found.bias.dims[-1:]))
+        bias = shown("reshape", found.bias, shape=found.bias.dims[-1:])
+        inputs = (*found.source.inputs, bias, node.inputs[1])
         if any(value.dtype not in definition.kinds["T"] for value in inputs):
             return None
-        node = self.table.make(definition, inputs, attrs)
-        return node.outputs[0] if self.target.place(node) == self.target.device else None
+        made = self.table.make(definition, inputs, attrs)
+        return made.outputs[0] if self.target.place(made) == self.target.device else None
 
     def depthwise(self, node: Node) -> Value | None:
         wide, channels = node.inputs[0], node.attrs["channels"]
@@ -119,7 +117,7 @@ class _Expand:
         made = self.made(
             "expand_depthwise",
             found,
-            lambda bias: (*found.source.inputs, bias, node.inputs[1]),
+            node,
             low=found.bounds[0],
             high=found.bounds[1],
             **{f"expand_{name}": first[name] for name in ("kernel", "stride", "padding", "dilation")},
@@ -138,7 +136,7 @@ class _Expand:
         return self.made(
             "expand_depthwise_project",
             found,
-            lambda bias: (*found.source.inputs, bias, node.inputs[1]),
+            node,
             next_low=found.bounds[0],
             next_high=found.bounds[1],
             outputs=node.attrs["channels"],

@@ -1,7 +1,5 @@
 // conv2d, conv2d_pack, conv2d_packed: docs/kernels.md. Each element of y is one chain over (kernel row, kernel column,
 // channel), so the packed and the unpacked kernel, every cut and every thread count give the same bits.
-#include <string.h>
-
 #include "backends/cpu/convolve.h"
 #include "backends/cpu/depthwise.h"
 #include "backends/cpu/kernels.h"
@@ -124,9 +122,10 @@ uint32_t run_tasks(const Forward& forward, const pf_call* call, const pf_task* t
     return 0;
   }
   if (forward.copies && task->phase == (PACKED ? 0 : 1)) {
-    for (int64_t i = task->begin; i < task->end; ++i)
+    for (int64_t i = task->begin; i < task->end; ++i) {
       copy_padded<T>(call->inputs[0], i / forward.dims[1], i % forward.dims[1] - forward.pad_top, forward.pad_left,
                      forward.dims[2], copy + i * forward.strides[1]);
+    }
     return 0;
   }
   const T* source = forward.copies ? copy : static_cast<const T*>(call->inputs[0].data);

@@ -325,25 +325,33 @@ static void multiply_direct(const Convolution& conv, const ConvolutionBlock<T>& 
             [&](const gemm::Left<T>& left, int64_t k0, int64_t depth) { multiply_taps(conv, block, left, k0, depth); });
 }
 
-/* Multiplies windows that are rows of the source, or are GATHERED first. */
-template <bool GATHERED, typename T>
-static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>& block, T* gathered) {
+/* Multiplies windows in stretches of taps [k0, k0 + depth), of which left(k0, depth) is the operand. */
+template <typename T, typename Operand>
+static inline void over_depth(const Convolution& conv, const ConvolutionBlock<T>& block, const Operand& left) {
   const int64_t parts = maximum_of(1, ceildiv(conv.depth, gemm::kDepth));
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t k0 = gemm::part_begin(conv.depth, parts, part);
     const int64_t depth = gemm::part_begin(conv.depth, parts, part + 1) - k0;
-    gemm::Left<T> left = {gathered, depth};
+    multiply_taps(conv, block, left(k0, depth), k0, depth);
+  }
+}
+
+/* Multiplies windows that are rows of the source, or are GATHERED first. */
+template <bool GATHERED, typename T>
+static void multiply_gathered(const Convolution& conv, const ConvolutionBlock<T>& block, T* gathered) {
+  over_depth(conv, block, [&](int64_t k0, int64_t depth) {
     if (conv.plain) {
-      left = {block.source + block.pixel * conv.plain_stride + k0, conv.plain_stride};
-    } else if constexpr (GATHERED) {
+      return gemm::Left<T>{block.source + block.pixel * conv.plain_stride + k0, conv.plain_stride};
+    }
+    if constexpr (GATHERED) {
       if (depth > 0 && conv.source_strides[3] == 1) {
         gather_rows(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
       } else if (depth > 0) {
         gather_channels(conv, block.source, block.pixel, block.rows, k0, depth, gathered);
       }
     }
-    multiply_taps(conv, block, left, k0, depth);
-  }
+    return gemm::Left<T>{gathered, depth};
+  });
 }
 
 /* What was summed beside to the destination. */

@@ -34,7 +34,6 @@ struct Expansion {
   WindowAxis vertical, horizontal;  // of x
   int64_t width, columns;           // of what comes out
   int64_t depth;
-  int64_t pad_left;
   int64_t runs, across, run_length;          // of a window: in all, of a row of it, elements of each
   int64_t row_step, pixel_step;              // in memory, of the rows that windows are read from
   bool copies;                               // rows of x to a ring, with their padding, channels adjacent
@@ -61,7 +60,6 @@ void expansion_init(const pf_call* call, Expansion* to) {
   to->width = ints[9];
   to->columns = call->ints[6];
   to->depth = kernel_h * kernel_w * channels;
-  to->pad_left = ints[3];
   to->vertical = forward_axis(kernel_h, ints[0], ints[2], ints[4], x.dims[1]);
   to->horizontal = forward_axis(kernel_w, ints[1], ints[3], ints[5], x.dims[2]);
   const WindowAxis &v = to->vertical, &h = to->horizontal;
@@ -166,7 +164,7 @@ class Expander {
 
   void copy_rows(int64_t first, int64_t last) {
     for (copied_ = maximum_of(copied_, first); copied_ < last; ++copied_) {
-      copy_padded(x_, image_, copied_, expansion_.pad_left, expansion_.padded_width,
+      copy_padded(x_, image_, copied_, -expansion_.horizontal.origin, expansion_.padded_width,
                   copies_ + (copied_ & expansion_.row_mask) * expansion_.row_size);
     }
   }
@@ -213,11 +211,7 @@ void project(const Chain& chain, const pf_call* call, int64_t line, int64_t rows
   const float* strip = reinterpret_cast<const float*>(scratch + chain.strip);
   const ConvolutionBlock<float> block(conv, nullptr, panels, 0, line * conv.width, rows * conv.width, 0, conv.panels,
                                       scratch + chain.sums);
-  const int64_t parts = ceildiv(conv.depth, gemm::kDepth);
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t k0 = gemm::part_begin(conv.depth, parts, part), k1 = gemm::part_begin(conv.depth, parts, part + 1);
-    multiply_taps(conv, block, {strip + k0, conv.depth}, k0, k1 - k0);
-  }
+  over_depth(conv, block, [&](int64_t k0, int64_t) { return gemm::Left<float>{strip + k0, conv.depth}; });
   write_buffered(conv, block, scratch + chain.epilogue, faults);
 }
 
