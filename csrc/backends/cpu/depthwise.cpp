@@ -7,29 +7,38 @@ namespace pf {
 namespace PF_ISA {
 namespace {
 
-/* Sources of the windows of some neighbouring pixels, KERNEL rows of them. */
+/* Sources of the windows of some neighbouring pixels, KERNEL rows of them, from a channel that moves on. */
 template <typename T, int KERNEL>
 struct Inside {  // all lie in the image
-  const T* rows[KERNEL];
-  int64_t stride;
+  static constexpr int kMostColumns = 11;
+  const char* rows[KERNEL];
+  int64_t odd[kMostColumns / 2];  // 1, 3, 5 ... times the bytes of a pixel, which an address scales by up to 8
 
-  PF_ALWAYS_INLINE const T* at(int y, int x) const { return rows[y] + x * stride; }
+  PF_ALWAYS_INLINE const T* at(int y, int x) const {
+    const int times = x & -x;
+    return reinterpret_cast<const T*>(x == 0 ? rows[y] : rows[y] + odd[x / times / 2] * times);
+  }
+  PF_ALWAYS_INLINE void next(int64_t channels) {
+#pragma GCC unroll 8
+    for (int y = 0; y < KERNEL; ++y) rows[y] += channels * static_cast<int64_t>(sizeof(T));
+  }
 };
-template <typename T, int KERNEL, int COLUMNS>
+template <typename T, int COLUMNS>
 struct Anywhere {
-  const T* pixels[KERNEL][COLUMNS];
+  const T* const (*pixels)[COLUMNS];
+  int64_t channel;
 
-  PF_ALWAYS_INLINE const T* at(int y, int x) const { return pixels[y][x]; }
+  PF_ALWAYS_INLINE const T* at(int y, int x) const { return pixels[y][x] + channel; }
+  PF_ALWAYS_INLINE void next(int64_t channels) { channel += channels; }
 };
 
-/* COUNT vectors of channels from `c` on of OUT neighbouring pixels by a KERNEL x KERNEL window of which every source is
- * read in place. */
+/* COUNT vectors of channels of OUT neighbouring pixels by a KERNEL x KERNEL window of which every source is read in
+ * place. `weight` is the channels' first one, `c` the place of the channels. */
 template <typename T, int KERNEL, int STEP, int OUT, int COUNT, typename Sources>
-PF_ALWAYS_INLINE void depthwise_vectors(const Sources& sources, const T* weights, int64_t c,
+PF_ALWAYS_INLINE void depthwise_vectors(const Sources& sources, const T* weight, int64_t c,
                                         const DepthwiseTarget<T>& target) {
   constexpr int64_t lanes = kLanes<T>;
   constexpr int columns = (OUT - 1) * STEP + KERNEL;
-  const T* weight = weights + c / gemm::kPanel * (KERNEL * KERNEL * gemm::kPanel) + c % gemm::kPanel;
   Vector<T> sum[OUT][COUNT] = {};
 #pragma GCC unroll 8
   for (int y = 0; y < KERNEL; ++y) {
@@ -37,7 +46,10 @@ PF_ALWAYS_INLINE void depthwise_vectors(const Sources& sources, const T* weights
     for (int x = 0; x < columns; ++x) {
       Vector<T> source[COUNT];
 #pragma GCC unroll 2
-      for (int j = 0; j < COUNT; ++j) source[j] = load(sources.at(y, x) + c + j * lanes);
+      for (int j = 0; j < COUNT; ++j) {
+        source[j] = load(sources.at(y, x) + j * lanes);
+        asm("" : "+v"(source[j]));  // loaded once
+      }
 #pragma GCC unroll 8
       for (int i = 0; i < OUT; ++i) {
         const int tap = x - i * STEP;
@@ -52,32 +64,41 @@ PF_ALWAYS_INLINE void depthwise_vectors(const Sources& sources, const T* weights
   if constexpr (sizeof(T) == sizeof(float)) {
     if (target.finish != nullptr) finish_tile<OUT, COUNT>(*target.finish, target.pixel, c, sum);
   }
+  T* to = target.data + c;
 #pragma GCC unroll 8
-  for (int i = 0; i < OUT; ++i) {
+  for (int i = 0; i < OUT; ++i, to += target.stride) {
 #pragma GCC unroll 2
-    for (int j = 0; j < COUNT; ++j) store(target.data + i * target.stride + c + j * lanes, sum[i][j]);
+    for (int j = 0; j < COUNT; ++j) store(to + j * lanes, sum[i][j]);
   }
 }
 
-/* All channels, two vectors at a time: as many sums as additions in flight. */
+/* All channels, as many at a time as give about eight sums: the additions in flight. Never inlined: the compiler would
+ * look through `sources` and keep a pointer to each pixel, more than there are registers. */
 template <typename T, int KERNEL, int STEP, int OUT, typename Sources>
-PF_ALWAYS_INLINE void depthwise_pixels(const Sources& sources, const T* weights, int64_t channels,
-                                       const DepthwiseTarget<T>& target) {
+__attribute__((noinline)) void depthwise_pixels(Sources sources, const T* weights, int64_t channels,
+                                                const DepthwiseTarget<T>& target) {
   constexpr int64_t lanes = kLanes<T>;
+  const auto weight = [&](int64_t c) {
+    const int64_t place = c & (gemm::kPanel - 1);
+    return weights + (c - place) * (KERNEL * KERNEL) + place;
+  };
   int64_t c = 0;
-  if constexpr (sizeof(T) == sizeof(float) && 2 * lanes <= gemm::kPanel) {
-    for (; c + 2 * lanes <= channels; c += 2 * lanes) {
-      depthwise_vectors<T, KERNEL, STEP, OUT, 2>(sources, weights, c, target);
+  if constexpr (sizeof(T) == sizeof(float) && OUT <= 4 && 2 * lanes <= gemm::kPanel) {
+    for (; c + 2 * lanes <= channels; c += 2 * lanes, sources.next(2 * lanes)) {
+      depthwise_vectors<T, KERNEL, STEP, OUT, 2>(sources, weight(c), c, target);
     }
   }
-  for (; c < channels; c += lanes) depthwise_vectors<T, KERNEL, STEP, OUT, 1>(sources, weights, c, target);
+  for (; c < channels; c += lanes, sources.next(lanes)) {
+    depthwise_vectors<T, KERNEL, STEP, OUT, 1>(sources, weight(c), c, target);
+  }
 }
 
-/* A row's pixels [begin, end), four at a time. */
+/* A row's pixels [begin, end), OUT at a time, then half as many. */
 template <typename T, int KERNEL, int STEP, int OUT>
 int64_t depthwise_row(const Convolution& conv, const T* image, const T* zeros, int64_t row, int64_t begin, int64_t end,
                       const T* weights, const DepthwiseTarget<T>& target) {
   constexpr int columns = (OUT - 1) * STEP + KERNEL;
+  static_assert(columns <= Inside<T, KERNEL>::kMostColumns);
   const int64_t stride = conv.source_strides[2];
   const T* lines[KERNEL];  // nullptr: outside
   bool within = true;
@@ -94,22 +115,22 @@ int64_t depthwise_row(const Convolution& conv, const T* image, const T* zeros, i
                                      target.pixel + done};
     if (within && first >= 0 && first + columns <= conv.horizontal.size) {
       Inside<T, KERNEL> sources;
-      sources.stride = stride;
-#pragma GCC unroll 8
-      for (int y = 0; y < KERNEL; ++y) sources.rows[y] = lines[y] + first * stride;
+      for (int y = 0; y < KERNEL; ++y) sources.rows[y] = reinterpret_cast<const char*>(lines[y] + first * stride);
+      for (int64_t i = 0; i < Inside<T, KERNEL>::kMostColumns / 2; ++i) {
+        sources.odd[i] = (2 * i + 1) * stride * static_cast<int64_t>(sizeof(T));
+      }
       depthwise_pixels<T, KERNEL, STEP, OUT>(sources, weights, conv.groups, here);
       continue;
     }
-    Anywhere<T, KERNEL, columns> sources;
-#pragma GCC unroll 8
+    const T* pixels[KERNEL][columns];
+    const int64_t left = maximum_of(0, -first), right = minimum_of(columns, conv.horizontal.size - first);
     for (int y = 0; y < KERNEL; ++y) {
 #pragma GCC unroll 16
-      for (int x = 0; x < columns; ++x) {
-        const bool inside = lines[y] != nullptr && first + x >= 0 && first + x < conv.horizontal.size;
-        sources.pixels[y][x] = inside ? lines[y] + (first + x) * stride : zeros;
-      }
+      for (int x = 0; x < columns; ++x) pixels[y][x] = zeros;
+      if (lines[y] == nullptr) continue;
+      for (int64_t x = left; x < right; ++x) pixels[y][x] = lines[y] + (first + x) * stride;
     }
-    depthwise_pixels<T, KERNEL, STEP, OUT>(sources, weights, conv.groups, here);
+    depthwise_pixels<T, KERNEL, STEP, OUT>(Anywhere<T, columns>{pixels, 0}, weights, conv.groups, here);
   }
   if constexpr (OUT > 1) {
     const int64_t done = at - begin;
@@ -180,11 +201,11 @@ void depthwise_sums(const Convolution& conv, const DepthwiseScratch& parts, cons
   if (!sums_in_registers<T>(conv)) {
     depthwise_any(conv, image, zeros, reinterpret_cast<T*>(scratch + parts.copies), row, begin, end, weights, target);
   } else if (taps == 3 && step == 1) {
-    depthwise_row<T, 3, 1, 4>(conv, image, zeros, row, begin, end, weights, target);
+    depthwise_row<T, 3, 1, 7>(conv, image, zeros, row, begin, end, weights, target);
   } else if (taps == 3) {
     depthwise_row<T, 3, 2, 4>(conv, image, zeros, row, begin, end, weights, target);
   } else if (step == 1) {
-    depthwise_row<T, 5, 1, 4>(conv, image, zeros, row, begin, end, weights, target);
+    depthwise_row<T, 5, 1, 7>(conv, image, zeros, row, begin, end, weights, target);
   } else {
     depthwise_row<T, 5, 2, 4>(conv, image, zeros, row, begin, end, weights, target);
   }
