@@ -12,6 +12,8 @@ from pyflow.errors import InvalidArgumentError
 from pyflow.graph import Value
 from pyflow.onnx.node import OnnxNode
 from pyflow.onnx.table import onnx_op
+from pyflow.ops.common import constant_array
+from pyflow.ops.sources import holding
 
 _AUTO = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
 
@@ -72,7 +74,11 @@ def settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
 @onnx_op("Conv")
 def conv(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
     function = pf.conv2d if x.ndim == 4 and x.dtype.is_floating else pf.conv
-    return function(x, w, bias, **settled_conv(node, x, w))
+    array = constant_array(bias) if bias is not None else None
+    if array is None or array.ndim != 1:
+        return function(x, w, bias, **settled_conv(node, x, w))
+    result: Value = pf.add(function(x, w, **settled_conv(node, x, w)), holding(array.reshape(-1, *(1,) * (x.ndim - 2))))
+    return result
 
 
 @onnx_op("DeformConv")
