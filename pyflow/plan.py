@@ -250,6 +250,8 @@ class _Writer:
         self.known: dict[object, int] = {}
         self.symbols: list[Symbol] = []
         self.symbol_index: dict[str, int] = {}
+        self.written: dict[object, bytes] = {}
+        """What was written of texts and tuples of sizes: most come again."""
         self.out = bytearray()
         self.plan = plan
         self.late: dict[str, Symbol] | None = None
@@ -292,7 +294,7 @@ class _Writer:
         self._list(step.inputs, self._view)
         self._list(step.outputs, self._view)
         self._sizes(step.ints)
-        self._list(step.floats, lambda value: self._pack("<d", value))
+        self._pack(f"<I{len(step.floats)}d", len(step.floats), *step.floats)
         self._list(step.programs, self._program)
         self._numbers(step.bodies)
         self._list(step.defines, self._defined)
@@ -377,8 +379,11 @@ class _Writer:
         self.out += struct.pack("<I", value)
 
     def _str(self, text: str) -> None:
-        data = text.encode()
-        self.out += struct.pack("<I", len(data)) + data
+        written = self.written.get(text)
+        if written is None:
+            data = text.encode()
+            written = self.written[text] = struct.pack("<I", len(data)) + data
+        self.out += written
 
     def _list(self, items: Sequence, write: Callable[..., None]) -> None:
         self._u32(len(items))
@@ -388,8 +393,12 @@ class _Writer:
     def _numbers(self, numbers: Sequence[int]) -> None:
         self.out += struct.pack(f"<I{len(numbers)}I", len(numbers), *numbers)
 
-    def _sizes(self, sizes: Sequence[Size]) -> None:
-        self._numbers([self._row_of(size) for size in sizes])
+    def _sizes(self, sizes: tuple[Size, ...]) -> None:
+        written = self.written.get(sizes)
+        if written is None:
+            rows = [self._row_of(size) for size in sizes]
+            written = self.written[sizes] = struct.pack(f"<I{len(rows)}I", len(rows), *rows)
+        self.out += written
 
     def _size(self, size: Size) -> None:
         self._u32(self._row_of(size))
