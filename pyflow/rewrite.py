@@ -236,7 +236,12 @@ class _Walk:
     def settle(self, root: Node) -> None:
         """Fills ``done`` for ``root``, the next of the region, and all it needs; no recursion."""
         done, definers = self.done, self.definers
-        if not self.replaced:  # what it needs came before it and stayed as it was
+        if root in done:
+            return
+        for value in root.inputs:
+            if done[value.node][value.index] is not value:
+                break
+        else:  # what it needs came before it and stayed as it was
             self._offer(root)
             if root in done:
                 return
