@@ -2,26 +2,29 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "backends/cpu/backend.h"
 
 namespace pf {
 namespace {
 
+// By name, which lies in the kernel.
+typedef std::unordered_map<std::string_view, const pf_kernel*> Table;
+
 struct Isa {
   const char* name;
   bool available;
   const pf_kernel* (*family)(int32_t index, int32_t* count);
   const ScalarOp* (*scalar_ops)(int32_t* count);
+  Table kernels = {};  // filled at the first look
 };
-
-typedef std::unordered_map<std::string, const pf_kernel*> Table;
 
 struct Registry {
   std::mutex lock;
   std::vector<Isa> isas;
-  std::vector<Table> tables;
   Table added;
   int selected = 0;
   std::string error;
@@ -37,15 +40,18 @@ struct Registry {
         {"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::kernel_family, avx512::scalar_op_rows},
 #endif
     };
-    for (const Isa& isa : isas) {
-      Table& table = tables.emplace_back();
-      int32_t count = 0;
-      for (int32_t index = 0; count >= 0; ++index) {
-        const pf_kernel* kernels = isa.family(index, &count);
-        for (int32_t k = 0; k < count; ++k) table.emplace(kernels[k].name, &kernels[k]);
-      }
-    }
     error = select("");
+  }
+
+  // Those of the selected ISA. Needs the lock.
+  const Table& kernels() {
+    Isa& isa = isas[static_cast<size_t>(selected)];
+    int32_t count = isa.kernels.empty() ? 0 : -1;
+    for (int32_t index = 0; count >= 0; ++index) {
+      const pf_kernel* rows = isa.family(index, &count);
+      for (int32_t k = 0; k < count; ++k) isa.kernels.emplace(rows[k].name, &rows[k]);
+    }
+    return isa.kernels;
   }
 
   // Needs the lock (or to be the constructor).
@@ -117,7 +123,7 @@ std::string isa_error() {
 std::string add_kernel(const pf_kernel* kernel) {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
-  if (all.tables[0].count(kernel->name) != 0)
+  if (all.kernels().count(kernel->name) != 0)
     return std::string("kernel '") + kernel->name + "' is built in; give yours another name";
   const auto [found, is_new] = all.added.emplace(kernel->name, kernel);
   if (!is_new && found->second != kernel)
@@ -129,8 +135,8 @@ std::vector<std::string> kernel_names() {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
   std::vector<std::string> names;
-  for (const Table* table : {&all.tables[static_cast<size_t>(all.selected)], &all.added})
-    for (const auto& row : *table) names.push_back(row.first);
+  for (const Table* table : {&all.kernels(), &std::as_const(all.added)})
+    for (const auto& row : *table) names.emplace_back(row.first);
   return names;
 }
 
@@ -144,7 +150,7 @@ std::vector<ScalarOp> scalar_ops() {
 const pf_kernel* find_kernel(const char* name) {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
-  for (const Table* table : {&all.tables[static_cast<size_t>(all.selected)], &all.added}) {
+  for (const Table* table : {&all.kernels(), &std::as_const(all.added)}) {
     const auto found = table->find(name);
     if (found != table->end()) return found->second;
   }
