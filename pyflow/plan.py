@@ -244,6 +244,11 @@ class SizeOp(IntEnum):
     UNLESS_ONE = 9
 
 
+def _counted(form: str, numbers: Sequence[float]) -> bytes:
+    """How many numbers, and each as the letter of :mod:`struct` says."""
+    return struct.pack(f"<I{len(numbers)}{form}", len(numbers), *numbers)
+
+
 class _Writer:
     def __init__(self, plan: Plan) -> None:
         self.rows: list[tuple[int, int, int]] = []
@@ -294,7 +299,7 @@ class _Writer:
         self._list(step.inputs, self._view)
         self._list(step.outputs, self._view)
         self._sizes(step.ints)
-        self._pack(f"<I{len(step.floats)}d", len(step.floats), *step.floats)
+        self.out += _counted("d", step.floats)
         self._list(step.programs, self._program)
         self._numbers(step.bodies)
         self._list(step.defines, self._defined)
@@ -391,13 +396,12 @@ class _Writer:
             write(item)
 
     def _numbers(self, numbers: Sequence[int]) -> None:
-        self.out += struct.pack(f"<I{len(numbers)}I", len(numbers), *numbers)
+        self.out += _counted("I", numbers)
 
     def _sizes(self, sizes: tuple[Size, ...]) -> None:
         written = self.written.get(sizes)
         if written is None:
-            rows = [self._row_of(size) for size in sizes]
-            written = self.written[sizes] = struct.pack(f"<I{len(rows)}I", len(rows), *rows)
+            written = self.written[sizes] = _counted("I", [self._row_of(size) for size in sizes])
         self.out += written
 
     def _size(self, size: Size) -> None:

@@ -4,7 +4,6 @@
 #include <mutex>
 #include <string_view>
 #include <unordered_map>
-#include <utility>
 
 #include "backends/cpu/backend.h"
 
@@ -44,9 +43,10 @@ struct Registry {
   }
 
   // Those of the selected ISA. Needs the lock.
-  const Table& kernels() {
+  Table& kernels() {
     Isa& isa = isas[static_cast<size_t>(selected)];
-    int32_t count = isa.kernels.empty() ? 0 : -1;
+    if (!isa.kernels.empty()) return isa.kernels;
+    int32_t count = 0;
     for (int32_t index = 0; count >= 0; ++index) {
       const pf_kernel* rows = isa.family(index, &count);
       for (int32_t k = 0; k < count; ++k) isa.kernels.emplace(rows[k].name, &rows[k]);
@@ -135,7 +135,7 @@ std::vector<std::string> kernel_names() {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
   std::vector<std::string> names;
-  for (const Table* table : {&all.kernels(), &std::as_const(all.added)})
+  for (const Table* table : {&all.kernels(), &all.added})
     for (const auto& row : *table) names.emplace_back(row.first);
   return names;
 }
@@ -150,7 +150,7 @@ std::vector<ScalarOp> scalar_ops() {
 const pf_kernel* find_kernel(const char* name) {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
-  for (const Table* table : {&all.kernels(), &std::as_const(all.added)}) {
+  for (const Table* table : {&all.kernels(), &all.added}) {
     const auto found = table->find(name);
     if (found != table->end()) return found->second;
   }

@@ -73,11 +73,13 @@ def settled_conv(node: OnnxNode, x: Value, w: Value) -> dict[str, Any]:
 
 @onnx_op("Conv")
 def conv(node: OnnxNode, x: Value, w: Value, bias: Value | None = None) -> Value:
+    """A constant bias is a constant as the sum reads it too: a reshape would be folded in each compile."""
     function = pf.conv2d if x.ndim == 4 and x.dtype.is_floating else pf.conv
+    settled = settled_conv(node, x, w)
     array = constant_array(bias) if bias is not None else None
     if array is None or array.ndim != 1:
-        return function(x, w, bias, **settled_conv(node, x, w))
-    result: Value = pf.add(function(x, w, **settled_conv(node, x, w)), holding(array.reshape(-1, *(1,) * (x.ndim - 2))))
+        return function(x, w, bias, **settled)
+    result: Value = pf.add(function(x, w, **settled), holding(array.reshape(-1, *(1,) * (x.ndim - 2))))
     return result
 
 
