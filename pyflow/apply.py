@@ -146,12 +146,15 @@ MOST_AXES = 16
 
 
 def _check_sizes(result: TensorType) -> None:
-    if len(result.dims) > MOST_AXES:
-        raise InvalidArgumentError(f"the result would have {len(result.dims)} axes; expected at most {MOST_AXES}")
-    known = [size for size in result.dims if isinstance(size, int)]
-    if known and min(known) < 0:
+    sizes = result.dims
+    if len(sizes) > MOST_AXES:
+        raise InvalidArgumentError(f"the result would have {len(sizes)} axes; expected at most {MOST_AXES}")
+    known = [size for size in sizes if isinstance(size, int)]
+    if not known:
+        return
+    if min(known) < 0:
         raise InvalidArgumentError(f"the result would be {result}: a size is negative")
-    if known and (max(known) >= 2**63 or math.prod(known) * result.dtype.itemsize >= 2**63):
+    if max(known) >= 2**63 or math.prod(known) * result.dtype.itemsize >= 2**63:
         raise InvalidArgumentError(f"the result would be {result}: more bytes than 63 bits can count")
 
 
@@ -172,18 +175,30 @@ def apply(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], *, name: s
             changed = {n: v for n, v in op.canonical(*values, **settled).items() if v is not settled.get(n, op)}
             if changed:
                 settled = op.normalise({**settled, **changed})
-        types = op.types_of(values, settled)
+    except (InvalidArgumentError, OutOfRangeError, dims.TooLarge) as error:
+        raise _located(op, error) from None
+    return settled_call(op, values, settled, name)
+
+
+def settled_call(op: OpDef, values: tuple[Value, ...], attrs: Mapping[str, Any], name: str | None = None) -> Any:
+    """As ``apply``, of values of the graph or region that is built and attributes as ``OpDef.normalise`` gives them."""
+    try:
+        types = op.types_of(values, attrs)
         for type in types:
             _check_sizes(type)
-        contents = op.contents_of(values, settled, types)
-    except (InvalidArgumentError, OutOfRangeError) as error:
-        text = str(error)
-        if text.startswith("["):
-            raise
-        raise error.__class__(message(op.name, text, user_origin())) from None
-    except dims.TooLarge as error:
-        raise InvalidArgumentError(message(op.name, str(error), user_origin())) from None
-    node = builder.add(op, values, settled, types, contents, name)
+        contents = op.contents_of(values, attrs, types)
+    except (InvalidArgumentError, OutOfRangeError, dims.TooLarge) as error:
+        raise _located(op, error) from None
+    node = current_builder().add(op, values, attrs, types, contents, name)
     if op.multiple:
         return node.outputs
     return node.outputs[0] if node.outputs else node
+
+
+def _located(op: OpDef, error: Exception) -> Exception:
+    """``error`` with the op and the user's line, unless it has them."""
+    text = str(error)
+    if text.startswith("["):
+        return error
+    kind = InvalidArgumentError if isinstance(error, dims.TooLarge) else type(error)
+    return kind(message(op.name, text, user_origin()))

@@ -9,6 +9,7 @@ from typing import Any
 from pyflow import dims
 
 _ONLY_INTS = frozenset({int})
+_ONLY_PLAIN = frozenset({int, bool, float, str, type(None)})
 
 
 def attr_key(value: Any) -> Any:
@@ -35,5 +36,7 @@ def late_in(value: Any) -> Iterable[str]:
     if isinstance(value, dims.Dim):
         return dims.late_names(value)
     if isinstance(value, tuple):
+        if _ONLY_PLAIN.issuperset(map(type, value)):
+            return ()
         return [name for entry in value if type(entry) is not int for name in late_in(entry)]
     return value.late_names() if hasattr(value, "late_names") else ()

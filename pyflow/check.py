@@ -15,10 +15,10 @@ ONLY_DECLARED = ("read", "write", "update")
 
 FIRST_IN = {
     "transfer": "place",
-    "matmul_pack": "layout",
-    "matmul_packed": "layout",
-    "conv2d_pack": "layout",
-    "conv2d_packed": "layout",
+    "matmul_pack": "pack",
+    "matmul_packed": "pack",
+    "conv2d_pack": "pack",
+    "conv2d_packed": "pack",
     "fused": "fuse",
 }
 """Ops that only passes make, and the first pass that may."""
@@ -34,6 +34,7 @@ ORDER = (
     "attend",
     "place",
     "merge",
+    "pack",
     "layout",
     "simplify_again",
     "fuse",

@@ -156,9 +156,9 @@ class Node(Unique):
     def late(self) -> tuple[str, ...]:
         """The late symbols that its types and attributes mention and that another node defines."""
         if self._late is None:
-            own = self.defines
             found = late_in((*[type.dims for type in self.types], *self.attrs.values()))
-            self._late = tuple(dict.fromkeys(name for name in found if name not in own))
+            own = self.defines if found else ()
+            self._late = tuple(dict.fromkeys([name for name in found if name not in own]))
         return self._late
 
     def run(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> None:

@@ -180,6 +180,12 @@ def _alike(new: Value, old: Value) -> bool:
     return new.type == old.type and bool(new.content == old.content)
 
 
+def rewrites_left(table: Table) -> int | None:
+    """How many more rewrites the knob PYFLOW_MAX_REWRITES allows; None: any number."""
+    limit = knobs.MAX_REWRITES.get()
+    return None if limit < 0 else max(0, limit - sum(table.rewrites.values()))
+
+
 def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") -> Region:
     """``region`` with ``rules`` applied, in their order, to each node until none fires; the same object if none did.
 
@@ -214,8 +220,7 @@ class _Walk:
         self.done: dict[Node, tuple[Value, ...]] = {}
         self.replaced: dict[Node, tuple[Rule, tuple[Value, ...]]] = {}
         self.depth = 0
-        limit = knobs.MAX_REWRITES.get()
-        self.left = None if limit < 0 else max(0, limit - sum(self.table.rewrites.values()))
+        self.left = rewrites_left(self.table)
 
     def now(self, value: Value) -> Value:
         return self.done[value.node][value.index]
@@ -234,18 +239,17 @@ class _Walk:
                 self.table.definers[name] = now if name in now.defines else node
 
     def settle(self, root: Node) -> None:
-        """Fills ``done`` for ``root``, the next of the region, and all it needs; no recursion."""
-        done, definers = self.done, self.definers
+        """Fills ``done`` for ``root``, the next of the region, what it needs being settled; no recursion."""
+        done = self.done
         if root in done:
             return
-        for value in root.inputs:
-            if done[value.node][value.index] is not value:
-                break
-        else:  # what it needs came before it and stayed as it was
-            self._offer(root)
-            if root in done:
-                return
-        stack = [root]
+        current = self._on_settled(root)
+        if current not in done:
+            self._offer(current)
+        if current in done:
+            done[root] = done[current]
+            return
+        stack = [root] if current is root else [root, current]
         while stack:
             node = stack[-1]
             if node in done:
@@ -254,19 +258,14 @@ class _Walk:
             if node in self.replaced:
                 stack.extend(self._finish(node))
                 continue
-            if definers:
-                pending = [other for other in needed_by(node, definers) if other not in done]
-            else:
-                pending = [value.node for value in node.inputs if value.node not in done]
+            pending = [other for other in needed_by(node, self.definers) if other not in done]
             if pending:
                 looped = next((entry for entry in pending if entry in self.replaced), None)
                 if looped is not None:
                     raise self._loop(looped)
                 stack.extend(reversed(pending))
                 continue
-            current = rebuilt(self.table, node, tuple([done[value.node][value.index] for value in node.inputs]))
-            if current is not node:
-                self.table.was.setdefault(current, self.table.was.get(node, node))
+            current = self._on_settled(node)
             if current not in done:
                 if current in self.replaced:
                     raise self._loop(current)
@@ -276,6 +275,18 @@ class _Walk:
                 stack.pop()
             elif current is not node:
                 stack.append(current)
+
+    def _on_settled(self, node: Node) -> Node:
+        """``node`` on what stands for its inputs."""
+        done, inputs = self.done, node.inputs
+        for value in inputs:
+            if done[value.node][value.index] is not value:
+                break
+        else:
+            return node
+        current = rebuilt(self.table, node, tuple([done[value.node][value.index] for value in inputs]))
+        self.table.was.setdefault(current, self.table.was.get(node, node))
+        return current
 
     def _offer(self, node: Node) -> None:
         """Offers ``node``, whose inputs are settled, to the rules: fills ``done``, or ``replaced`` if one fires."""

@@ -131,16 +131,23 @@ def _parsed(data: bytes, what: str) -> ModelProto:
     return proto
 
 
-def _check_text(message: Message) -> None:
+def _check_text(proto: ModelProto) -> None:
     """Raises DataLossError for text that is not UTF-8, which protobuf hands over as bytes."""
-    for field, value in message.ListFields():
-        if field.type == FieldDescriptor.TYPE_STRING:
-            for entry in (value,) if isinstance(value, (str, bytes)) else value:
-                if not isinstance(entry, str):
-                    raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            for entry in (value,) if isinstance(value, Message) else value:
-                _check_text(entry)
+    pending: list[Message] = [proto]
+    while pending:
+        for field, value in pending.pop().ListFields():
+            kind = field.type
+            if kind == FieldDescriptor.TYPE_STRING:
+                if type(value) is str:
+                    continue
+                for entry in (value,) if isinstance(value, bytes) else value:
+                    if type(entry) is not str:
+                        raise DataLossError(f"the model is damaged: {field.full_name} is no text: {entry[:40]!r}")
+            elif kind == FieldDescriptor.TYPE_MESSAGE:
+                if isinstance(value, Message):
+                    pending.append(value)
+                else:
+                    pending += value
 
 
 def opsets_of(proto: ModelProto) -> dict[str, int]:

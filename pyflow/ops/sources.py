@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyflow import dims, dtypes
-from pyflow.apply import apply, convert
+from pyflow.apply import convert, settled_call
 from pyflow.dims import Dim, Size
 from pyflow.dtypes import DType
 from pyflow.errors import DTypeError, InvalidArgumentError, message, user_origin
@@ -61,7 +61,7 @@ def holding(held: np.ndarray | Constant, name: str | None = None) -> Value:
         held = held if held.flags.c_contiguous else np.ascontiguousarray(held)
         held.setflags(write=False)
         held = Constant(held)
-    result: Value = apply(OPS["constant"], (), {"value": held}, name=name)
+    result: Value = settled_call(OPS["constant"], (), {"value": held}, name)
     return result
 
 

@@ -20,7 +20,7 @@ from pyflow.target import Target
 BUDGET = 1 << 20
 """Bytes of a folded result; more only if the operands, each counted once, hold as much."""
 PACKS = ("matmul", "conv2d")
-"""Ops whose second operand is packed if it lasts: see pyflow/passes/layout.py."""
+"""Ops whose second operand is packed if it lasts: see pyflow/passes/pack.py."""
 GROWTH = 4
 """How many times as many bytes as the constants that it starts from all results above BUDGET may take."""
 

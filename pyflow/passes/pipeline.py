@@ -22,6 +22,7 @@ from pyflow.passes.infer import infer
 from pyflow.passes.layout import layout
 from pyflow.passes.memory import memory
 from pyflow.passes.merge import merge
+from pyflow.passes.pack import pack
 from pyflow.passes.place import place
 from pyflow.passes.pool import pool
 from pyflow.passes.recognise import recognise
@@ -57,8 +58,9 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("recognise", recognise, "primitive subgraphs to composites, before place decides which composites expand"),
     Pass("attend", attend, "softmax between products to attention, after recognise: softmax and scales are settled"),
     Pass("place", place, "a backend per node, before layout: formats are the backend's", required=True),
-    Pass("merge", merge, "projections to one product, after place: attention is one node; before layout packs weights"),
-    Pass("layout", layout, "channels last, packed weights, before fuse: transposes that cancel must not split a group"),
+    Pass("merge", merge, "projections to one product, after place: attention is one node; before pack takes weights"),
+    Pass("pack", pack, "weights that last, before layout: they are packed as they lie, in any format"),
+    Pass("layout", layout, "channels last, before fuse: transposes that cancel must not split a group"),
     Pass("simplify_again", simplify, "expand and layout leave identities behind"),
     Pass("expand", expand, "blocks of mobile networks as one, before fuse: what follows the last joins the call"),
     Pass("pool", pool, "maxima where a convolution makes them, before fuse: bias and activation join the call"),

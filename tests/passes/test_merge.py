@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import ops_of, pf, region_of, run_pass, same_results
 
-from pyflow.passes.layout import layout
 from pyflow.passes.merge import merge
+from pyflow.passes.pack import pack
 from pyflow.passes.place import place
 from pyflow.target import RefTarget
 
@@ -59,7 +59,7 @@ def test_three_of_one_input(bias, variable):
     region, made = merged(build)
     assert ops_of(region)["matmul"] == 3
     assert ops_of(made)["matmul"] == 1
-    packed = run_pass(layout, made, Target())
+    packed = run_pass(pack, made, Target())
     assert ops_of(packed)["matmul_pack"] == 3, "weights are packed where they lie"
     same_results(region, packed, {"b": 2, "n": 5}, 1e-5)
 

@@ -55,7 +55,7 @@ def test_stop_after_by_knob(monkeypatch) -> None:
     monkeypatch.setenv("PYFLOW_STOP_AFTER", "fold")
     compiled = compile_region(model(), RefTarget())
     skipped = [record.name for record in compiled.records if record.skipped]
-    assert skipped == ["flow", "recognise", "attend", "merge", "layout", "simplify_again", "expand", "pool"]
+    assert skipped == ["flow", "recognise", "attend", "merge", "pack", "layout", "simplify_again", "expand", "pool"]
 
 
 def test_an_unknown_pass_is_refused() -> None:
@@ -122,8 +122,8 @@ def test_the_checker_sees_wrong_types_and_early_ops() -> None:
     region.table.origins[wrong] = region.table.origins[node]
     with pytest.raises(InternalError, match="inferred anew"):
         check(replace(region, outputs=wrong.outputs), "simplify")
-    packed = dict(compile_region(model(), RefTarget(), keep_stages=True).stages)["layout"]
-    with pytest.raises(InternalError, match="no pass before layout may make"):
+    packed = dict(compile_region(model(), RefTarget(), keep_stages=True).stages)["pack"]
+    with pytest.raises(InternalError, match="no pass before pack may make"):
         check(packed, "fold")
 
 

@@ -18,7 +18,29 @@ struct Isa {
   bool available;
   const pf_kernel* (*family)(int32_t index, int32_t* count);
   const ScalarOp* (*scalar_ops)(int32_t* count);
-  Table kernels = {};  // filled at the first look
+  Table found = {};  // those that were asked for
+
+  template <typename Visit>  // takes a kernel, returns whether to go on
+  void visit(Visit&& go_on) const {
+    int32_t count = 0;
+    for (int32_t index = 0; count >= 0; ++index) {
+      const pf_kernel* rows = family(index, &count);
+      for (int32_t k = 0; k < count; ++k)
+        if (!go_on(rows[k])) return;
+    }
+  }
+
+  const pf_kernel* find(const char* name) {
+    const auto known = found.find(name);
+    if (known != found.end()) return known->second;
+    const pf_kernel* result = nullptr;
+    visit([&](const pf_kernel& row) {
+      if (std::strcmp(row.name, name) == 0) result = &row;
+      return result == nullptr;
+    });
+    if (result != nullptr) found.emplace(result->name, result);
+    return result;
+  }
 };
 
 struct Registry {
@@ -42,17 +64,8 @@ struct Registry {
     error = select("");
   }
 
-  // Those of the selected ISA. Needs the lock.
-  Table& kernels() {
-    Isa& isa = isas[static_cast<size_t>(selected)];
-    if (!isa.kernels.empty()) return isa.kernels;
-    int32_t count = 0;
-    for (int32_t index = 0; count >= 0; ++index) {
-      const pf_kernel* rows = isa.family(index, &count);
-      for (int32_t k = 0; k < count; ++k) isa.kernels.emplace(rows[k].name, &rows[k]);
-    }
-    return isa.kernels;
-  }
+  // The selected one. Needs the lock.
+  Isa& isa() { return isas[static_cast<size_t>(selected)]; }
 
   // Needs the lock (or to be the constructor).
   std::string select(const std::string& wanted) {
@@ -103,7 +116,7 @@ std::vector<std::string> cpu_isas() {
 std::string selected_isa() {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
-  return all.isas[all.selected].name;
+  return all.isa().name;
 }
 
 std::string select_isa(const std::string& name) {
@@ -123,7 +136,7 @@ std::string isa_error() {
 std::string add_kernel(const pf_kernel* kernel) {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
-  if (all.kernels().count(kernel->name) != 0)
+  if (all.isa().find(kernel->name) != nullptr)
     return std::string("kernel '") + kernel->name + "' is built in; give yours another name";
   const auto [found, is_new] = all.added.emplace(kernel->name, kernel);
   if (!is_new && found->second != kernel)
@@ -135,26 +148,27 @@ std::vector<std::string> kernel_names() {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
   std::vector<std::string> names;
-  for (const Table* table : {&all.kernels(), &all.added})
-    for (const auto& row : *table) names.emplace_back(row.first);
+  all.isa().visit([&](const pf_kernel& row) {
+    names.emplace_back(row.name);
+    return true;
+  });
+  for (const auto& row : all.added) names.emplace_back(row.first);
   return names;
 }
 
 std::vector<ScalarOp> scalar_ops() {
   Registry& all = registry();
   int32_t count = 0;
-  const ScalarOp* rows = all.isas[static_cast<size_t>(all.selected)].scalar_ops(&count);
+  const ScalarOp* rows = all.isa().scalar_ops(&count);
   return {rows, rows + count};
 }
 
 const pf_kernel* find_kernel(const char* name) {
   Registry& all = registry();
   const std::lock_guard<std::mutex> lock(all.lock);
-  for (const Table* table : {&all.kernels(), &all.added}) {
-    const auto found = table->find(name);
-    if (found != table->end()) return found->second;
-  }
-  return nullptr;
+  if (const pf_kernel* built_in = all.isa().find(name)) return built_in;
+  const auto added = all.added.find(name);
+  return added != all.added.end() ? added->second : nullptr;
 }
 
 }  // namespace pf

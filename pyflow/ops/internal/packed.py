@@ -1,4 +1,4 @@
-"""Products with packed weights: the layout pass puts them where weights stay the same from run to run."""
+"""Products with packed weights: the pack pass puts them where weights stay the same from run to run."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Tiles:
         if not self._wanted:
             return []
         now, then = self._weights / 2**20, (self._weights + self._taken) / 2**20
-        text = f"layout: weights take {then:.1f} MiB with those transformed for tiles, {now:.1f} MiB without"
+        text = f"pack: weights take {then:.1f} MiB with those transformed for tiles, {now:.1f} MiB without"
         if self._taken < self._wanted:
             most = (self._weights + self._wanted) / 2**20
             text += f"; weight_growth={self._growth:g} kept them from {most:.1f} MiB: some layers are computed directly"
