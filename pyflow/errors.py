@@ -82,10 +82,9 @@ class Origin(NamedTuple):
 @lru_cache(maxsize=4096)
 def _shown_path(path: str) -> str:
     """Relative to the working directory if below it, else the last two parts."""
-    absolute = os.path.abspath(path)
-    relative = os.path.relpath(absolute)
-    if not relative.startswith(os.pardir):
-        return relative
+    absolute, here = os.path.abspath(path), os.path.join(os.getcwd(), "")
+    if absolute.startswith(here):
+        return absolute[len(here) :]
     return os.sep.join(absolute.split(os.sep)[-2:])
 
 

@@ -339,6 +339,8 @@ class OpDef:
 
 OPS: dict[str, OpDef] = {}
 """Every op by name."""
+BY_ONNX: dict[str, list[OpDef]] = {}
+"""The ops that have a name in the standard of ONNX, by it."""
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The user's function of each op."""
 
@@ -394,7 +396,9 @@ def define(
         dims of its outputs or in their ``content``. Whatever needs a node whose types or attributes mention a late
         symbol needs the node that defines it too.
     scalar: the row of scalar_ops.def that computes one element; the op is element-wise with broadcasting.
-    epilogue: the kernel takes an element-wise program (programs[0], docs/kernels.md) that acts on its finished result.
+    epilogue: the kernel takes an element-wise program (programs[0], docs/kernels.md) that acts on its finished result;
+        what it reads besides comes to ``lower`` after the op's own inputs, with the dims of the result, and is arranged
+        as the result is.
     flow: for control flow: how its bodies run.
     facts: algebra. effect: "", "read", "write", "update" (variables) or "host" (seen outside).
     host: runs in Python through ``ref``, on every device; what a kernel would not pay for.
@@ -415,6 +419,8 @@ def define(
     if name in OPS:
         raise InvalidArgumentError(message("define", f"there is an op {name!r} already"))
     OPS[name] = op
+    if op.onnx:
+        BY_ONNX.setdefault(op.onnx, []).append(op)
     FUNCTIONS[name] = function = _function(op)
     return function
 

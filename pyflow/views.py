@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pyflow import dims
 from pyflow.dims import Size
@@ -12,12 +13,22 @@ from pyflow.plan import View
 
 def contiguous_strides(shape: Sequence[Size]) -> tuple[Size, ...]:
     """Row-major strides, in elements."""
+    shape = tuple(shape)
+    return _strides_of_numbers(shape) if _ONLY_INTS.issuperset(map(type, shape)) else _strides(shape)
+
+
+def _strides(shape: tuple[Size, ...]) -> tuple[Size, ...]:
     strides: list[Size] = []
     step: Size = 1
     for size in reversed(shape):
         strides.append(step)
         step = step * size if type(size) is int and type(step) is int else dims.mul(step, size)
     return tuple(reversed(strides))
+
+
+_ONLY_INTS = frozenset({int})
+_strides_of_numbers = lru_cache(4096)(_strides)
+"""The passes ask for the same shapes again and again; sizes of one name may differ in their ranges."""
 
 
 def _window(view: View, shape: tuple[Size, ...], strides: tuple[Size, ...]) -> View:
@@ -43,7 +54,7 @@ def relabel(view: View, shape: Sequence[Size]) -> View:
 
 def permute(view: View, axes: Sequence[int]) -> View:
     """Axis i of the result is axis ``axes[i]`` of ``view``."""
-    return _window(view, tuple(view.dims[a] for a in axes), tuple(view.strides[a] for a in axes))
+    return _window(view, tuple([view.dims[a] for a in axes]), tuple([view.strides[a] for a in axes]))
 
 
 def reshape(view: View, shape: Sequence[Size]) -> View | None:

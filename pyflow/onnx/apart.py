@@ -14,7 +14,7 @@ from pyflow.stored import StoredConstant, StoredFile
 LEAST = 4096
 """Bytes of data that are left in the file."""
 SMALL_FILE = 1 << 16
-"""Files up to here are read as a whole."""
+"""Smaller files are read as a whole."""
 _INSIDE = {"model": {7: "graph"}, "graph": {5: "tensor"}}
 """Which fields of a message are looked into: ModelProto.graph, GraphProto.initializer."""
 _RAW_DATA = 9
@@ -31,8 +31,6 @@ class Apart:
     def light(self) -> bytes | None:
         """The model as bytes without the data that is left in the file; None if it is no message as expected, which
         reading it as a whole will tell more about."""
-        if self.file.size < SMALL_FILE:
-            return None
         with open(self.file.path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             try:
                 return _without_data(data, 0, len(data), "model")
@@ -127,6 +125,8 @@ def _left(offset: int, length: int) -> bytes:
 def open_apart(path: str) -> tuple[Apart, bytes] | None:
     """The file and its light model, if it is one whose data can be left in it."""
     try:
+        if os.path.getsize(path) < SMALL_FILE:
+            return None
         apart = Apart(os.path.abspath(path))
     except OSError:
         return None

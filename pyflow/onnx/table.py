@@ -11,7 +11,7 @@ from typing import Any
 from onnx import defs
 
 from pyflow.errors import InvalidArgumentError, UnimplementedError
-from pyflow.opdef import FUNCTIONS, OPS, OpDef
+from pyflow.opdef import BY_ONNX, FUNCTIONS, OpDef
 
 Row = Callable[..., Any]
 """``(node, *inputs) -> value or values``: inputs as in the standard, None for one that is left out."""
@@ -74,8 +74,8 @@ def _direct(op: OpDef) -> Row:
 @cache
 def _direct_row(op_type: str) -> Row | None:
     """Of an op of one output and no attributes, here and in the standard: the name alone says what it becomes."""
-    for op in OPS.values():
-        if op.onnx == op_type and not op.attrs and not op.multiple and defs.has(op_type):
+    for op in BY_ONNX.get(op_type, ()):
+        if not op.attrs and not op.multiple and defs.has(op_type):
             schema = defs.get_schema(op_type)
             fixed = schema.min_input == schema.max_input == len(op.inputs)
             if fixed and not any(entry.variadic for entry in op.inputs) and not schema.attributes:

@@ -304,8 +304,7 @@ class Lowered:
             text=lowering.text,
             origin=self.origin(node),
         )
-        own = {name for view in outputs for size in view.dims for name in dims.late_names(dims.upper(size))}
-        if own.isdisjoint(step.defines):
+        if not step.defines or _late_in(outputs).isdisjoint(step.defines):
             self._add(step, node, self._sources_of(node, lowering), bool(node.op.effect))
             return
         self._add(replace(step, outputs=()), node, None, bool(node.op.effect))
@@ -377,6 +376,11 @@ def _is_late(types: Iterable[TensorType]) -> bool:
     return any(dims.late_in(size) for type in types for size in type.dims)
 
 
+def _late_in(views: Iterable[View]) -> set[str]:
+    """The late symbols that memory for them waits for."""
+    return {name for view in views for size in view.dims for name in dims.late_names(dims.upper(size))}
+
+
 def _has_symbols(node: Node) -> bool:
     def found(entry: Any) -> bool:
         return isinstance(entry, Dim) or (isinstance(entry, tuple) and any(map(found, entry)))
@@ -395,4 +399,5 @@ def _native(held: Constant, value: Value) -> Any:
     """What crosses beside the plan for a constant: a row-major array, or what numpy makes one of when it is needed."""
     if isinstance(held, StoredConstant):
         return held
-    return np.require(constant_handles(held.array) if value.dtype.is_object else held.array, requirements="C")
+    array = constant_handles(held.array) if value.dtype.is_object else held.array
+    return array if array.flags.c_contiguous else np.array(array, order="C")

@@ -82,10 +82,9 @@ def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> L
     wide = [views.broadcast_to(given[value], domain) for value in extras]
     if root is None:
         return Lowering("elementwise", tuple(wide), outputs, programs=(program,))
-    operands = tuple(given[value] for value in root.inputs)
-    call = root.op.lowering(root, operands, outputs)
-    arranged = [root.op.lowering(root, operands, (view,)).outputs[0] for view in wide]
-    return Lowering(call.kernel, (*call.inputs, *arranged), call.outputs, call.ints, call.floats, call.text, (program,))
+    operands = [given[value] for value in root.inputs]
+    call = root.op.lowering(root, (*operands, *wide), outputs)
+    return Lowering(call.kernel, call.inputs, call.outputs, call.ints, call.floats, call.text, (program,))
 
 
 def _checks(node: Node) -> list[Check]:

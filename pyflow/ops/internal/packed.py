@@ -76,8 +76,7 @@ def _matmul_packed_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[Vi
     batch = outputs[0].dims[:-2]
     a = views.broadcast_to(inputs[0], (*batch, *inputs[0].dims[-2:]))
     panels = views.broadcast_to(inputs[1], (*batch, *inputs[1].dims[-3:]))
-    more = tuple(views.broadcast_to(view, outputs[0].dims) for view in inputs[2:])
-    return Lowering("matmul_packed", (a, panels, *more), outputs)
+    return Lowering("matmul_packed", (a, panels, *inputs[2:]), outputs)
 
 
 matmul_packed = define(
@@ -179,7 +178,7 @@ def pool_ints(node: Node) -> tuple[int, ...]:
 def _conv2d_packed_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
     data_format, kernel = node.attrs["data_format"], node.attrs["kernel"]
     x = last(inputs[0], data_format)
-    more = tuple(last(view, data_format) for view in inputs[2:])
+    more = [last(view, data_format) for view in inputs[2:]]
     ints = (*geometry_ints(x.dims[1:3], kernel, node.attrs), *kernel, *pool_ints(node))
     return Lowering("conv2d_packed", (x, inputs[1], *more), (last(outputs[0], data_format),), ints)
 

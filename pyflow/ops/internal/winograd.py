@@ -120,7 +120,7 @@ def _winograd_ref(
 def _winograd_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
     data_format = node.attrs["data_format"]
     x = last(inputs[0], data_format)
-    more = tuple(last(view, data_format) for view in inputs[2:])
+    more = [last(view, data_format) for view in inputs[2:]]
     _, before = windows(x.dims[1:3], KERNEL, ONES, node.attrs["padding"], ONES)
     ints = (*before, node.attrs["tile"], *pool_ints(node))
     return Lowering("conv2d_winograd", (x, inputs[1], *more), (last(outputs[0], data_format),), ints)

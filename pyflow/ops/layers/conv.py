@@ -123,7 +123,7 @@ def _conv2d_ref(x: np.ndarray, w: np.ndarray, *, data_format: str, **geometry: A
 def _conv2d_lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
     data_format = node.attrs["data_format"]
     x, w = last(inputs[0], data_format), weight_last(inputs[1], data_format)
-    more = tuple(last(view, data_format) for view in inputs[2:])
+    more = [last(view, data_format) for view in inputs[2:]]
     ints = geometry_ints(x.dims[1:3], w.dims[:2], node.attrs)
     return Lowering("conv2d", (x, w, *more), (last(outputs[0], data_format),), ints)
 

@@ -57,8 +57,8 @@ def _vjp(node: Node, gradient: Value) -> tuple[Value, Value]:
 
 def _lower(node: Node, inputs: tuple[View, ...], outputs: tuple[View, ...]) -> Lowering:
     batch = outputs[0].dims[:-2]
-    x, y = (views.broadcast_to(view, (*batch, *view.dims[-2:])) for view in inputs)
-    return Lowering("matmul", (x, y), outputs)
+    x, y = (views.broadcast_to(view, (*batch, *view.dims[-2:])) for view in inputs[:2])
+    return Lowering("matmul", (x, y, *inputs[2:]), outputs)
 
 
 _matmul = define(
