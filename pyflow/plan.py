@@ -256,7 +256,7 @@ class _Writer:
         self.symbols: list[Symbol] = []
         self.symbol_index: dict[str, int] = {}
         self.written: dict[object, bytes] = {}
-        """What was written of texts and tuples of sizes: most come again."""
+        """What was written of texts and of places of views: most come again."""
         self.out = bytearray()
         self.plan = plan
         self.late: dict[str, Symbol] | None = None
@@ -287,8 +287,7 @@ class _Writer:
         self._list(plan.entries, self._entry)
 
     def _buffer(self, buffer: Buffer) -> None:
-        self.out += struct.pack("<BB", buffer.kind, buffer.dtype.code)
-        self._size(buffer.elements)
+        self.out += struct.pack("<BBI", buffer.kind, buffer.dtype.code, self._row_of(buffer.elements))
         self._str(buffer.name)
         self.out += struct.pack("<i", buffer.slot)
         self._str(buffer.backend)
@@ -298,8 +297,7 @@ class _Writer:
         self._str(step.backend)
         self._list(step.inputs, self._view)
         self._list(step.outputs, self._view)
-        self._sizes(step.ints)
-        self.out += _counted("d", step.floats)
+        self.out += _counted("I", [self._row_of(size) for size in step.ints]) + _counted("d", step.floats)
         self._list(step.programs, self._program)
         self._numbers(step.bodies)
         self._list(step.defines, self._defined)
@@ -332,15 +330,17 @@ class _Writer:
 
     def _instr(self, instr: Instr) -> None:
         self._str(instr.op)
-        self._pack("<B", instr.dtype.code)
-        self._numbers(instr.args)
-        self._pack("<Q", instr.imm)
+        count = len(instr.args)
+        self._pack(f"<BI{count}IQ", instr.dtype.code, count, *instr.args, instr.imm)
 
     def _view(self, view: View) -> None:
-        self._pack("<IB", view.buffer, view.dtype.code)
-        self._sizes(view.dims)
-        self._sizes(view.strides)
-        self._size(view.offset)
+        place = view[2:]
+        written = self.written.get(place)
+        if written is None:
+            rows = [[self._row_of(size) for size in sizes] for sizes in (view.dims, view.strides)]
+            written = b"".join([_counted("I", each) for each in rows]) + struct.pack("<I", self._row_of(view.offset))
+            self.written[place] = written
+        self.out += struct.pack("<IB", view.buffer, view.dtype.code) + written
 
     def _port(self, port: Port) -> None:
         self._str(port.name)
@@ -397,12 +397,6 @@ class _Writer:
 
     def _numbers(self, numbers: Sequence[int]) -> None:
         self.out += _counted("I", numbers)
-
-    def _sizes(self, sizes: tuple[Size, ...]) -> None:
-        written = self.written.get(sizes)
-        if written is None:
-            written = self.written[sizes] = _counted("I", [self._row_of(size) for size in sizes])
-        self.out += written
 
     def _size(self, size: Size) -> None:
         self._u32(self._row_of(size))
