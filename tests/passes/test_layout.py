@@ -5,7 +5,7 @@ import pytest
 from helpers import ops_of, pf, region_of, run_pass, same_results
 
 from pyflow.gradients import gradients
-from pyflow.passes.layout import layout
+from pyflow.passes.layout import FORMATS, layout
 from pyflow.passes.pack import pack
 from pyflow.passes.simplify import simplify
 from pyflow.target import RefTarget
@@ -115,3 +115,72 @@ def test_the_knob_that_bisects_ends_it_anywhere(monkeypatch, most) -> None:
     made = run_pass(layout, region, NHWC, "layout")
     assert sum(made.table.rewrites.values()) == min(most, 10)
     same_results(region, made, {"n": 2}, tolerance=1e-4)
+
+
+def grown(rng, graph):
+    """A network of random ops on images that come in either format, with several results and a variable written."""
+    first = rng.random() < 0.5
+    channels = int(rng.integers(1, 6))
+    x = pf.placeholder("float32", ["n", channels, 6, 7] if first else ["n", 6, 7, channels])
+    values = [x if first else pf.transpose(x, (0, 3, 1, 2))]
+    total = pf.Variable(np.zeros((), np.float32))
+
+    def array(*shape):
+        made = rng.standard_normal(shape).astype(np.float32)
+        return pf.Variable(made) if rng.random() < 0.3 else pf.constant(made)
+
+    def shifted(y):
+        size = [int(each) for each in y.shape[1:]]
+        shapes = [(), (size[0], 1, 1), tuple(size), (1, size[0], 1, 1), (1, *size), (size[1], 1), (size[2],)]
+        return pf.add(y, array(*shapes[rng.integers(len(shapes))]))
+
+    def convolved(y):
+        groups = int(y.shape[1]) if rng.random() < 0.3 else 1
+        outer = int(rng.integers(1, 4)) * groups
+        w = array(outer, int(y.shape[1]) // groups, 3, 3)
+        return pf.conv2d(y, w, padding="same", stride=1, groups=groups)
+
+    choices = [
+        convolved,
+        convolved,
+        shifted,
+        pf.relu,
+        lambda y: pf.multiply(pf.tanh(y), y),
+        lambda y: pf.max_pool2d(y, 3, stride=1, padding="same"),
+        lambda y: pf.avg_pool2d(y, 3, stride=1, padding="same"),
+        lambda y: pf.concat([y, pf.sigmoid(y)], axis=int(rng.integers(1, 4))),
+        lambda y: pf.pad(y, [(0, 0), (0, 1), (1, 0), (1, 2)]),
+        lambda y: pf.transpose(y, tuple(np.array([0, *(1 + rng.permutation(3))]))),
+        lambda y: pf.transpose(pf.exp(pf.minimum(pf.transpose(y, (0, 2, 3, 1)), np.float32(1))), (0, 3, 1, 2)),
+        lambda y: pf.add(y, pf.mean(y, (2, 3), True)),
+        lambda y: pf.reshape(y, (-1, int(y.shape[2]), int(y.shape[1]), int(y.shape[3]))),
+    ]
+    for _ in range(int(rng.integers(4, 14))):
+        source = values[int(rng.integers(max(0, len(values) - 3), len(values)))]
+        values.append(choices[rng.integers(len(choices))](source))
+    written = total.assign_add(pf.mean(values[-1]))
+    chosen = [values[i] for i in sorted(set(rng.integers(1, len(values), 2).tolist()))]
+    return [*chosen, values[-1], written]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_network_gives_the_same(seed) -> None:
+    region = region_of(lambda graph: grown(np.random.default_rng(seed), graph))
+    packed = run_pass(pack, region, NHWC) if seed % 2 else region
+    made = run_pass(layout, packed, NHWC, "layout")
+    wanted = {node.attrs["data_format"] for node in made.nodes() if node.op.name in FORMATS}
+    assert wanted <= {"NHWC"}
+    same_results(region, made, {"n": 2}, tolerance=1e-3)
+
+
+def test_images_whose_number_the_run_tells() -> None:
+    def build(graph):
+        x = pf.placeholder("float32", [5, 3, 8, 8])
+        kept = x[pf.mean(x, (1, 2, 3)) > 0]
+        y, _ = network(kept)
+        return [y, pf.relu(kept), pf.reshape(y, (-1,))]
+
+    region = region_of(build)
+    made = run_pass(layout, region, NHWC, "layout")
+    assert {node.attrs["data_format"] for node in made.nodes() if node.op.name in FORMATS} == {"NHWC"}
+    same_results(region, made, {}, tolerance=1e-4)
