@@ -6,9 +6,9 @@ Every start has a process of its own, which has imported the contender; they tak
 from there to the first result, and memory beyond a process that has done the imports: resident, and what of it is its
 own (what is mapped from a file is shared with other processes). Models lie in PYFLOW_BENCH_MODELS, as for peers.py.
 Needs the extra [bench], and pyflow installed (`pip install .`) as its users have it: from its sources it looks at each
-of its files before it trusts a kept plan, which is half of the time that a small model takes. A cold start is Python for
-the most part: an interpreter built without profile-guided optimisation (distributions' have it, pyenv's do not unless
-asked for) makes pyflow's a fifth to a third longer, and ONNX Runtime's no longer.
+of its files before it trusts a kept plan, which is half of the time that a small model takes. A cold start is Python
+for the most part: an interpreter built without profile-guided optimisation (distributions' have it, pyenv's do not
+unless asked for) makes pyflow's a fifth to a third longer, and ONNX Runtime's no longer.
 """
 
 from __future__ import annotations
