@@ -34,7 +34,7 @@ FORMATS = {
     "avg_pool2d_grad": ((IMAGE,), IMAGE),
 }
 """What the operands and the result of ops with a ``data_format`` are."""
-SUNK = FROM_LAST["NCHW"]
+AS_NCHW = FROM_LAST["NCHW"]
 """How an image that is channels last is seen as NCHW."""
 RULE = "channels_last"
 """What the nodes that are made channels last are counted as."""
@@ -91,7 +91,7 @@ class _ChannelsLast:
         found = self.made.get(value)
         if found is None:
             current, self.table.current = self.table.current, self.table.origins.get(value.node, ())
-            found = self.made[value] = permuted(self.last[value], SUNK)
+            found = self.made[value] = permuted(self.last[value], AS_NCHW)
             self.table.current = current
         return found
 
@@ -100,7 +100,7 @@ class _ChannelsLast:
         last = self.last.get(value)
         if last is None:
             return permuted(self.first(value), axes)
-        return permuted(last, [SUNK[axis] for axis in axes])
+        return permuted(last, [AS_NCHW[axis] for axis in axes])
 
     def takes(self, node: Node) -> bool:
         """Gives ``node`` channels last, if it is one for that."""
@@ -118,7 +118,7 @@ class _ChannelsLast:
         operands, (_, back) = FORMATS[node.op.name]
         inputs = tuple([self.seen(value, to) for value, (to, _) in zip(node.inputs, operands, strict=True)])
         made = self.table.make(node.op, inputs, {**node.attrs, "data_format": "NHWC"}).outputs[0]
-        if back == SUNK:
+        if back == AS_NCHW:
             self.last[node.outputs[0]] = made
         else:
             self.made[node.outputs[0]] = permuted(made, back)
@@ -149,7 +149,7 @@ class _ChannelsLast:
     def join(self, node: Node) -> bool:
         if node.types[0].ndim != 4 or not all([value in self.last for value in node.inputs]):
             return False
-        attrs = {**node.attrs, "axis": SUNK[node.attrs["axis"]]}
+        attrs = {**node.attrs, "axis": AS_NCHW[node.attrs["axis"]]}
         inputs = tuple([self.last[value] for value in node.inputs])
         self.last[node.outputs[0]] = self.table.make(node.op, inputs, attrs).outputs[0]
         return True
@@ -167,7 +167,7 @@ class _ChannelsLast:
         (value,), axes = node.inputs, node.attrs["axes"]
         if value in self.last:
             self.made[node.outputs[0]] = self.seen(value, axes)
-        elif axes == SUNK:
+        elif axes == AS_NCHW:
             self.last[node.outputs[0]] = self.first(value)
         else:
             return False
