@@ -8,7 +8,7 @@ own (what is mapped from a file is shared with other processes). Models lie in P
 Needs the extra [bench], and pyflow installed (`pip install .`) as its users have it: from its sources it looks at each
 of its files before it trusts a kept plan, which is half of the time that a small model takes. A cold start is Python
 for the most part: an interpreter built without profile-guided optimisation (distributions' have it, pyenv's do not
-unless asked for) makes pyflow's a fifth to a third longer, and ONNX Runtime's no longer.
+unless asked for) makes pyflow's up to a third longer, and ONNX Runtime's no longer.
 """
 
 from __future__ import annotations

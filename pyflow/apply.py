@@ -146,15 +146,12 @@ MOST_AXES = 16
 
 
 def _check_sizes(result: TensorType) -> None:
-    sizes = result.dims
-    if len(sizes) > MOST_AXES:
-        raise InvalidArgumentError(f"the result would have {len(sizes)} axes; expected at most {MOST_AXES}")
-    known = [size for size in sizes if isinstance(size, int)]
-    if not known:
-        return
-    if min(known) < 0:
+    if len(result.dims) > MOST_AXES:
+        raise InvalidArgumentError(f"the result would have {len(result.dims)} axes; expected at most {MOST_AXES}")
+    known = [size for size in result.dims if isinstance(size, int)]
+    if known and min(known) < 0:
         raise InvalidArgumentError(f"the result would be {result}: a size is negative")
-    if max(known) >= 2**63 or math.prod(known) * result.dtype.itemsize >= 2**63:
+    if known and (max(known) >= 2**63 or math.prod(known) * result.dtype.itemsize >= 2**63):
         raise InvalidArgumentError(f"the result would be {result}: more bytes than 63 bits can count")
 
 

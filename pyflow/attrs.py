@@ -8,7 +8,6 @@ from typing import Any
 
 from pyflow import dims
 
-_ONLY_INTS = frozenset({int})
 _ONLY_PLAIN = frozenset({int, bool, float, str, type(None)})
 
 
@@ -18,7 +17,7 @@ def attr_key(value: Any) -> Any:
     if kind is int or kind is str or value is None:
         return value
     if kind is tuple:
-        return value if _ONLY_INTS.issuperset(map(type, value)) else tuple([attr_key(entry) for entry in value])
+        return value if dims.are_numbers(value) else tuple([attr_key(entry) for entry in value])
     if isinstance(value, float):
         return ("f", struct.pack("<d", value))
     if isinstance(value, bool):

@@ -53,6 +53,7 @@ class Call:
 
 Atom: TypeAlias = Symbol | Call
 Monomial: TypeAlias = tuple[Atom, ...]
+_ONLY_INTS = frozenset({int})
 _NAME = re.compile(r"[A-Za-z_][\w.:]*\Z")
 
 
@@ -382,6 +383,11 @@ def symbols_of(size: Size) -> Iterator[Symbol]:
             else:
                 for arg in atom.args:
                     yield from symbols_of(arg)
+
+
+def are_numbers(sizes: Iterable[object]) -> bool:
+    """Is each an int, and no bool?"""
+    return _ONLY_INTS.issuperset(map(type, sizes))
 
 
 def late_in(size: Size) -> bool:

@@ -73,8 +73,7 @@ class Table:
             node = self._nodes[key] = Node(op, inputs, attrs, types, contents, position=position, key=attrs_key)
         if op.defines is not None:
             self.definers.update(dict.fromkeys(node.defines, node))
-        if self.origins.get(node) is not self.current:
-            self.unite(node, self.current)
+        self.unite(node, self.current)
         return node
 
     def with_inputs(self, node: Node, inputs: tuple[Value, ...]) -> Node:

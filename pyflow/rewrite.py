@@ -180,10 +180,18 @@ def _alike(new: Value, old: Value) -> bool:
     return new.type == old.type and bool(new.content == old.content)
 
 
-def rewrites_left(table: Table) -> int | None:
-    """How many more rewrites the knob PYFLOW_MAX_REWRITES allows; None: any number."""
-    limit = knobs.MAX_REWRITES.get()
-    return None if limit < 0 else max(0, limit - sum(table.rewrites.values()))
+class Tally:
+    """Counts rewrites in ``table.rewrites``, of which the knob PYFLOW_MAX_REWRITES allows so many in a compile."""
+
+    def __init__(self, table: Table) -> None:
+        self.rewrites = table.rewrites
+        limit = knobs.MAX_REWRITES.get()
+        self.left = None if limit < 0 else max(0, limit - sum(self.rewrites.values()))
+
+    def add(self, rule: str) -> None:
+        self.rewrites[rule] = self.rewrites.get(rule, 0) + 1
+        if self.left is not None:
+            self.left -= 1
 
 
 def rewrite(region: Region, rules: Sequence[Rule], numerics: str = "default") -> Region:
@@ -220,7 +228,7 @@ class _Walk:
         self.done: dict[Node, tuple[Value, ...]] = {}
         self.replaced: dict[Node, tuple[Rule, tuple[Value, ...]]] = {}
         self.depth = 0
-        self.left = rewrites_left(self.table)
+        self.tally = Tally(self.table)
 
     def now(self, value: Value) -> Value:
         return self.done[value.node][value.index]
@@ -243,11 +251,8 @@ class _Walk:
         done = self.done
         if root in done:
             return
-        current = self._on_settled(root)
-        if current not in done:
-            self._offer(current)
-        if current in done:
-            done[root] = done[current]
+        current = self._step(root)
+        if root in done:
             return
         stack = [root] if current is root else [root, current]
         while stack:
@@ -265,27 +270,26 @@ class _Walk:
                     raise self._loop(looped)
                 stack.extend(reversed(pending))
                 continue
-            current = self._on_settled(node)
-            if current not in done:
-                if current in self.replaced:
-                    raise self._loop(current)
-                self._offer(current)
-            if current in done:
-                done[node] = done[current]
+            current = self._step(node)
+            if node in done:
                 stack.pop()
             elif current is not node:
                 stack.append(current)
 
-    def _on_settled(self, node: Node) -> Node:
-        """``node`` on what stands for its inputs."""
-        done, inputs = self.done, node.inputs
-        for value in inputs:
+    def _step(self, node: Node) -> Node:
+        """``node`` on what stands for its inputs, offered to the rules; fills ``done`` for both unless one fires."""
+        done, current = self.done, node
+        for value in node.inputs:
             if done[value.node][value.index] is not value:
+                current = rebuilt(self.table, node, tuple([done[each.node][each.index] for each in node.inputs]))
+                self.table.was.setdefault(current, self.table.was.get(node, node))
                 break
-        else:
-            return node
-        current = rebuilt(self.table, node, tuple([done[value.node][value.index] for value in inputs]))
-        self.table.was.setdefault(current, self.table.was.get(node, node))
+        if current not in done:
+            if current in self.replaced:
+                raise self._loop(current)
+            self._offer(current)
+        if current in done:
+            done[node] = done[current]
         return current
 
     def _offer(self, node: Node) -> None:
@@ -293,7 +297,7 @@ class _Walk:
         rules = self.by_op.get(node.op)
         if rules is None:
             rules = self.by_op[node.op] = tuple([rule for rule in self.rules if rule.suits(node.op)])
-        if self.left == 0 or node.op.effect:
+        if self.tally.left == 0 or node.op.effect:
             rules = ()
         for rule in rules:
             self.table.current = self.table.origins.get(node, ())
@@ -308,9 +312,7 @@ class _Walk:
             self._verify(rule, node, values)
             for value in values:
                 self.table.unite(value.node, self.table.current)
-            self.table.rewrites[rule.name] = self.table.rewrites.get(rule.name, 0) + 1
-            if self.left is not None:
-                self.left -= 1
+            self.tally.add(rule.name)
             self.replaced[node] = (rule, values)
             self.depth += 1
             if self.depth > DEEPEST:

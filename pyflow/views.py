@@ -14,7 +14,7 @@ from pyflow.plan import View
 def contiguous_strides(shape: Sequence[Size]) -> tuple[Size, ...]:
     """Row-major strides, in elements."""
     shape = tuple(shape)
-    return _strides_of_numbers(shape) if _ONLY_INTS.issuperset(map(type, shape)) else _strides(shape)
+    return _strides_of_numbers(shape) if dims.are_numbers(shape) else _strides(shape)
 
 
 def _strides(shape: tuple[Size, ...]) -> tuple[Size, ...]:
@@ -26,7 +26,6 @@ def _strides(shape: tuple[Size, ...]) -> tuple[Size, ...]:
     return tuple(reversed(strides))
 
 
-_ONLY_INTS = frozenset({int})
 _strides_of_numbers = lru_cache(4096)(_strides)
 """The passes ask for the same shapes again and again; sizes of one name may differ in their ranges."""
 

@@ -2,7 +2,8 @@
 
 An op on images in NCHW becomes one in NHWC, and so does what follows it element by element, joins it or pads it: a
 network's images stay channels last from its first to its last, and are seen as NCHW only where something else reads
-them. Kernels see the same logical order either way, so all of this is exact.
+them. Kernels see the same logical order either way, so all of this is exact. Attention gives its result in the order of
+axes that its one reader asks for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pyflow.dims import Size
 from pyflow.graph import Node, Value, building
 from pyflow.ops.layers.windows import FROM_LAST, TO_LAST, WEIGHT_FROM_LAST, WEIGHT_TO_LAST
 from pyflow.region import Alone, Region
-from pyflow.rewrite import Rule, rebuilt, rewrite, rewrites_left, shown
+from pyflow.rewrite import Rule, Tally, rebuilt, rewrite, shown
 from pyflow.target import Target
 
 IMAGE = (TO_LAST["NCHW"], FROM_LAST["NCHW"])
@@ -59,7 +60,7 @@ class _ChannelsLast:
         self.region = region
         self.table = region.table
         self.target = target
-        self.left = rewrites_left(region.table)
+        self.tally = Tally(region.table)
         self.rules = {"concat": self.join, "pad": self.pad, "transpose": self.transpose}
         self.rules.update(dict.fromkeys(FORMATS, self.image_op))
         self.made: dict[Value, Value] = {}
@@ -69,21 +70,21 @@ class _ChannelsLast:
 
     def walked(self) -> Region:
         region = self.region
-        effects: dict[Node, Node] = {}
+        copies: dict[Node, Node] = {}
         with building(self.table):
             for node in region.nodes():
                 self.table.current = self.table.origins.get(node, ())
-                if self.left != 0 and self.takes(node):
+                if self.tally.left != 0 and self.takes(node):
                     continue
                 copy = rebuilt(self.table, node, tuple([self.first(value) for value in node.inputs]))
                 self.made.update(zip(node.outputs, copy.outputs, strict=True))
-                effects[node] = copy
+                copies[node] = copy
             self.table.current = ()
             return replace(
                 region,
                 outputs=tuple([self.first(value) for value in region.outputs]),
                 commits=tuple([(name, self.first(value)) for name, value in region.commits]),
-                effects=tuple([effects[node] for node in region.effects]),
+                effects=tuple([copies[node] for node in region.effects]),
             )
 
     def first(self, value: Value) -> Value:
@@ -107,9 +108,7 @@ class _ChannelsLast:
         rule = self.elementwise if node.op.scalar else self.rules.get(node.op.name)
         fired = rule is not None and rule(node)
         if fired:
-            self.table.rewrites[RULE] = self.table.rewrites.get(RULE, 0) + 1
-            if self.left is not None:
-                self.left -= 1
+            self.tally.add(RULE)
         return fired
 
     def image_op(self, node: Node) -> bool:

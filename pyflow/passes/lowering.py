@@ -304,7 +304,8 @@ class Lowered:
             text=lowering.text,
             origin=self.origin(node),
         )
-        if not step.defines or _late_in(outputs).isdisjoint(step.defines):
+        own = {name for view in outputs for size in view.dims for name in dims.late_names(dims.upper(size))}
+        if own.isdisjoint(step.defines):
             self._add(step, node, self._sources_of(node, lowering), bool(node.op.effect))
             return
         self._add(replace(step, outputs=()), node, None, bool(node.op.effect))
@@ -374,11 +375,6 @@ class Lowered:
 
 def _is_late(types: Iterable[TensorType]) -> bool:
     return any(dims.late_in(size) for type in types for size in type.dims)
-
-
-def _late_in(views: Iterable[View]) -> set[str]:
-    """The late symbols that memory for them waits for."""
-    return {name for view in views for size in view.dims for name in dims.late_names(dims.upper(size))}
 
 
 def _has_symbols(node: Node) -> bool:

@@ -67,13 +67,9 @@ class BackendTarget:
             return str(node.attrs["to"])
         if self.device == reference.REF:
             return reference.REF if node.op.ref is not None else None
-        types = [value.node.types[value.index] for value in node.inputs]
-        operands: list[object]
-        if node.op.scalar:
-            operands = [(type.dtype, len(type.dims)) for type in types]
-        else:
-            operands = [(type.dtype, type.dims) for type in types]
-        key = (node.op.name, tuple(operands), node.key)
+        types = [value.type for value in node.inputs]
+        operands = tuple([(type.dtype, type.ndim if node.op.scalar else type.dims) for type in types])
+        key = (node.op.name, operands, node.key)
         if key not in self._places:
             self._places[key] = self._choose(node)
         return self._places[key]

@@ -17,7 +17,6 @@ from pyflow.plan import View
 Padding = Any
 """``"valid"``, ``"same"``, ``"same_lower"`` or (before, after) of each axis in turn."""
 
-_ONLY_INTS = frozenset({int})
 DATA_FORMAT = choice("NCHW", "NHWC")
 TO_LAST = {"NCHW": (0, 2, 3, 1), "NHWC": (0, 1, 2, 3)}
 """Which axis of the format is batch, height, width and channel."""
@@ -93,7 +92,7 @@ def windows(
     """
     dilation = (1,) * len(size) if dilation is None else dilation
     given = (tuple(size), tuple(kernel), tuple(stride), padding, tuple(dilation), ceil)
-    known = _ONLY_INTS.issuperset(map(type, (*size, *kernel, *(padding if isinstance(padding, tuple) else ()))))
+    known = dims.are_numbers((*size, *kernel, *(padding if isinstance(padding, tuple) else ())))
     return _windows_of_numbers(*given) if known else _windows(*given)
 
 
